@@ -1,0 +1,34 @@
+PYTHON ?= python3
+# For example PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" for a torch without CUDA.
+PIP_FLAGS ?=
+BIN := .venv/bin
+NOTEBOOKS ?= notebooks/*.ipynb
+
+.PHONY: lab test notebooks figures lint clean
+
+lab: .venv/ready            ## open the course
+	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+test: .venv/ready           ## run everything: style, package, every notebook
+	$(BIN)/ruff check . && $(BIN)/ruff format --check lora_lab tests
+	$(BIN)/pytest
+
+notebooks: .venv/ready      ## run the lessons top to bottom and save their outputs (NOTEBOOKS=notebooks/03* for one)
+	$(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace \
+	  --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False $(NOTEBOOKS)
+
+figures: .venv/ready        ## draw the diagrams in images/ again
+	$(BIN)/python -m lora_lab.figures
+
+lint: .venv/ready           ## repair what ruff can repair
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format lora_lab tests
+
+clean:                      ## remove the virtual environment
+	rm -rf .venv
+
+# The virtual environment is made again when a requirement changes, and only then.
+.venv/ready: requirements.txt pyproject.toml
+	$(PYTHON) -c "import sys; v = sys.version.split()[0]; sys.exit(0 if sys.version_info >= (3, 11) else f'Python 3.11 or newer is needed, this is {v}: try make PYTHON=python3.12 ...')"
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet $(PIP_FLAGS) -r requirements.txt
+	touch $@

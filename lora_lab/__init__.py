@@ -1,0 +1,12 @@
+"""Helper package of the course on LoRA. One module is one idea:
+
+low_rank    rank, the truncated SVD, its error, and what a factorisation costs (numpy only)
+images      a picture as a matrix: load it, truncate it, measure how good it still is (numpy and pillow)
+lora        LoRALayer and LinearWithLoRA: W0 x + (alpha / r) B A x, and merging (torch)
+attention   SelfAttentionWithLoRA: LoRA on the queries, keys, values and the output of GPT-2's attention
+gpt2        a GPT-2 to practise on; put LoRA into it and take it out again
+counting    parameters, counted on a model and from a closed formula
+drawing     how every figure of the course looks, and how a notebook shows it
+figures     the diagrams in images/, one function each
+checks      one checker per exercise, one module per lesson
+"""
