@@ -1,7 +1,9 @@
-"""How every figure of the course looks, and how a notebook shows it. Importing this module sets matplotlib's style.
+"""How every figure of the course looks, and how a notebook shows it. Importing this module sets matplotlib's
+style.
 
-A colour means the same thing in every lesson: frozen weights are grey, trained ones orange, A is blue, B is green, a control is
-a thin dashed grey line. The hues are from Okabe and Ito's palette, which colour-blind readers can tell apart.
+A colour means the same thing in every lesson: frozen weights are grey, trained ones orange, A is blue, B is
+green, a control is a thin dashed grey line. The hues are from Okabe and Ito's palette, which colour-blind
+readers can tell apart.
 """
 
 import base64
@@ -37,7 +39,9 @@ plt.rcParams.update(
 
 
 class Picture:
-    """A drawn figure as PNG with alt text, which every notebook viewer keeps; a viewer without pictures shows the text."""
+    """A drawn figure as PNG with alt text, which every notebook viewer keeps; a viewer without pictures shows
+    the text.
+    """
 
     def __init__(self, figure, alt):
         if not alt.strip():
@@ -58,7 +62,9 @@ class Picture:
 
 
 def show(figure, alt):
-    """Show a matplotlib figure in a notebook, with `alt` as its alternative text. ValueError if `alt` is empty."""
+    """Show a matplotlib figure in a notebook, with `alt` as its alternative text. ValueError if `alt` is
+    empty.
+    """
     display(Picture(figure, alt))
 
 
@@ -70,7 +76,8 @@ def label_end(axes, line, text, dy=0):
 
 
 class Explorer:
-    """Sliders over one picture. `draw(**values)` returns a figure and its alt text; each keyword lists a slider's positions.
+    """Sliders over one picture. `draw(**values)` returns a figure and its alt text; each keyword lists a
+    slider's positions.
 
     An exception in `draw` is shown in place of the picture: JupyterLab would swallow it.
     """
@@ -94,7 +101,9 @@ class Explorer:
     def update(self):
         """Draw again at the sliders' present positions."""
         try:
-            self.picture.value = Picture(*self.draw(**{n: s.value for n, s in self.sliders.items()}))._repr_html_()
+            self.picture.value = Picture(
+                *self.draw(**{n: s.value for n, s in self.sliders.items()})
+            )._repr_html_()
         except Exception:
             self.picture.value = f"<pre>{html.escape(traceback.format_exc())}</pre>"
 

@@ -1,6 +1,7 @@
 """A picture as a matrix: load it, truncate it, measure how good it still is. Lesson 03 builds on this file.
 
-Pixels are uint8 arrays, 0 (dark) to 255 (bright): (height, width) for grey, (height, width, 3) for red, green, blue.
+Pixels are uint8 arrays, 0 (dark) to 255 (bright): (height, width) for grey, (height, width, 3) for red,
+green, blue.
 """
 
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from lora_lab.low_rank import check_rank, truncate_svd
+from lora_lab.low_rank import check_matrix, check_rank, truncate_svd
 
 BYTES_PER_FLOAT = 4  # the factors are stored in float32
 MOST_PIXELS = 4_000_000  # beyond about 2000 x 2000 the SVD takes minutes
@@ -17,19 +18,21 @@ MOST_PIXELS = 4_000_000  # beyond about 2000 x 2000 the SVD takes minutes
 def load_picture(path):
     """Pixels of the picture at `path`, in any format and mode that Pillow opens.
 
-    A picture without colour comes back as (height, width), any other as (height, width, 3). Orientation tags are obeyed,
-    transparent parts become white, 16-bit values are scaled to 0..255. FileNotFoundError if there is no such file,
-    ValueError if it is no picture or has more than MOST_PIXELS pixels.
+    A picture without colour comes back as (height, width), any other as (height, width, 3). Orientation tags
+    are obeyed, transparent parts become white, 16-bit values are scaled to 0..255. FileNotFoundError if there
+    is no such file, ValueError if it is no picture or has more than MOST_PIXELS pixels.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {str(path)!r}: put your picture into the folder images/ and check its name")
+        raise FileNotFoundError(
+            f"there is no file {str(path)!r}: put your picture into the folder images/ and check its name"
+        )
     try:
         with Image.open(path) as picture:
             if picture.width * picture.height > MOST_PIXELS:
                 raise ValueError(
-                    f"{path.name} has {picture.width} x {picture.height} pixels, at most {MOST_PIXELS:,} can be handled: "
-                    "make it smaller first"
+                    f"{path.name} has {picture.width} x {picture.height} pixels, but at most {MOST_PIXELS:,} "
+                    "can be handled: make it smaller first"
                 )
             return picture_to_pixels(ImageOps.exif_transpose(picture))
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
@@ -38,11 +41,11 @@ def load_picture(path):
 
 def picture_to_pixels(picture):
     """Pixels of a Pillow image of any mode, as `load_picture` describes them."""
-    if picture.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
-        values = np.asarray(picture).astype(np.float64)
-        # A mode says how wide a value is, not how bright it gets: what fits 16 bits is scaled from 16 bits, the rest by its range.
-        low, high = (0, 65535) if 255 < values.max() <= 65535 and values.min() >= 0 else (min(values.min(), 0), max(values.max(), 255))
-        return to_uint8((values - low) / (high - low) * 255)
+    if picture.mode.startswith("I"):  # whole numbers of 16 bits, in several byte orders
+        return to_uint8(np.asarray(picture) / 65535 * 255)
+    if picture.mode == "F":  # floating point has no agreed white: stretch what there is
+        values = check_matrix(np.asarray(picture))
+        return to_uint8((values - values.min()) / max(np.ptp(values), 1e-30) * 255)
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
@@ -52,12 +55,16 @@ def picture_to_pixels(picture):
 
 
 def to_grey(pixels):
-    """Brightness (height, width) of grey or coloured pixels: 0.299 red + 0.587 green + 0.114 blue (ITU-R BT.601)."""
+    """Brightness (height, width) of grey or coloured pixels: 0.299 red + 0.587 green + 0.114 blue (ITU-R
+    BT.601).
+    """
     return pixels if pixels.ndim == 2 else to_uint8(pixels @ np.array([0.299, 0.587, 0.114]))
 
 
 def to_uint8(values):
-    """Round to whole numbers and clip to 0..255: a truncated SVD overshoots, and 256 stored in a byte would wrap to 0."""
+    """Round to whole numbers and clip to 0..255: a truncated SVD overshoots, and 256 stored in a byte would
+    wrap to 0.
+    """
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
@@ -72,7 +79,9 @@ def decompose(pixels):
 
 
 def reconstruct(svds, rank):
-    """Pixels of the picture kept to rank `rank` in each channel, from `decompose`. Raises what `check_rank` raises."""
+    """Pixels of the picture kept to rank `rank` in each channel, from `decompose`. Raises what `check_rank`
+    raises.
+    """
     layers = []
     for U, s, Vt in svds:
         B, A = truncate_svd(U, s, Vt, rank)
@@ -81,9 +90,11 @@ def reconstruct(svds, rank):
 
 
 def psnr(original, approximation, peak=255):
-    """Peak signal-to-noise ratio in decibels, 10 log10(peak^2 / mean squared error): higher is better, inf if equal.
+    """Peak signal-to-noise ratio in decibels, 10 log10(peak^2 / mean squared error): higher is better, inf if
+    equal.
 
-    `peak` is the largest value a pixel can have, 255 for bytes, not the largest in this picture. ValueError if shapes differ.
+    `peak` is the largest value a pixel can have, 255 for bytes, not the largest in this picture. ValueError
+    if shapes differ.
     """
     if original.shape != approximation.shape:
         raise ValueError(f"both pictures must have one shape, got {original.shape} and {approximation.shape}")
@@ -94,7 +105,9 @@ def psnr(original, approximation, peak=255):
 
 
 def stored_numbers(pixels, rank):
-    """Numbers in the factors B and A of all channels: channels * rank * (height + width). Raises what `check_rank` raises."""
+    """Numbers in the factors B and A of all channels: channels * rank * (height + width). Raises what
+    `check_rank` raises.
+    """
     height, width = pixels.shape[:2]
     check_rank(rank, height, width)
     return len(channels(pixels)) * rank * (height + width)

@@ -1,0 +1,51 @@
+"""Exercise checkers, one module per lesson. A checker takes the learner's own object and returns one of three
+verdicts: not attempted yet, a hint that names the symptom, or correct. It tests properties, so that every
+right solution passes.
+"""
+
+import functools
+
+
+class NotAttempted(Exception):
+    """Raised inside a checker when the learner's code is still the stub."""
+
+
+class Verdict:
+    """What a checker found: `state` is "not attempted", "hint" or "correct". A notebook shows its text."""
+
+    def __init__(self, state, text):
+        self.state, self.text = state, text
+
+    def __repr__(self):
+        return self.text
+
+
+def checker(check):
+    """Make a checker of a function that returns a hint, or None if the answer is right."""
+
+    @functools.wraps(check)
+    def run(*answers):
+        if any(is_blank(answer) for answer in answers):
+            return Verdict("not attempted", "Not attempted yet.")
+        try:
+            hint = check(*answers)
+        except NotAttempted:
+            return Verdict("not attempted", "Not attempted yet.")
+        except Exception as error:  # the learner's code failed: that is a finding, not a crash
+            hint = f"your code stopped with {type(error).__name__}: {error}"
+        return Verdict("hint", f"Not yet: {hint}") if hint else Verdict("correct", "Correct.")
+
+    return run
+
+
+def is_blank(answer):
+    """True for what a stub leaves behind: `...` or None."""
+    return answer is None or answer is ...
+
+
+def attempt(function, *arguments):
+    """Call the learner's function; NotAttempted if it returns what a stub returns."""
+    answer = function(*arguments)
+    if is_blank(answer):
+        raise NotAttempted
+    return answer

@@ -1,0 +1,143 @@
+"""A GPT-2 to practise on, LoRA put into it, and taken out again. Lessons 06 and 07 build on this file."""
+
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from lora_lab.attention import ATTENTION_TARGETS, SelfAttentionWithLoRA
+from lora_lab.lora import LinearWithLoRA, lora_modules
+
+# Width d, layers L and heads of the four published sizes (Radford et al., 2019, table 2).
+GPT2_SIZES = {
+    "gpt2": {"n_embd": 768, "n_layer": 12, "n_head": 12},
+    "gpt2-medium": {"n_embd": 1024, "n_layer": 24, "n_head": 16},
+    "gpt2-large": {"n_embd": 1280, "n_layer": 36, "n_head": 20},
+    "gpt2-xl": {"n_embd": 1600, "n_layer": 48, "n_head": 25},
+}
+
+# Where each fused or MLP target lives in a block: (its parent's name, its own name).
+DENSE_TARGETS = {"c_attn": ("attn", "c_attn"), "fc": ("mlp", "c_fc"), "proj": ("mlp", "c_proj")}
+TARGETS = (*ATTENTION_TARGETS, *DENSE_TARGETS)
+
+
+def random_gpt2(seed=0, **config):
+    """A small GPT-2 with random weights, in eval mode: 2 layers, 4 heads, width 64, 100 tokens, unless
+    `config` says otherwise.
+
+    Weights are drawn with standard deviation 0.2, ten times GPT-2's own: with 0.02 attention would be nearly
+    uniform, and a forgotten mask or a swapped matrix would hardly show. The state of torch's random numbers
+    outside is not touched.
+    """
+    small = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 64, "vocab_size": 100}
+    special = {"initializer_range": 0.2, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return GPT2LMHeadModel(GPT2Config(**{**small, **special, **config})).eval()
+
+
+def empty_gpt2(name):
+    """One of the published GPT-2s with its true shapes and no weights, on torch's meta device: to count, in
+    no time and no memory. KeyError if `name` is none of GPT2_SIZES.
+    """
+    if name not in GPT2_SIZES:
+        raise KeyError(f"name must be one of {', '.join(GPT2_SIZES)}, got {name!r}")
+    with torch.device("meta"):
+        return GPT2LMHeadModel(GPT2Config(**GPT2_SIZES[name]))
+
+
+def apply_lora_to_gpt2(model, rank, alpha, targets=ATTENTION_TARGETS, dropout=0.0):
+    """Put LoRA on `targets` in every block of `model`, freeze all the rest, and return `model`, which is
+    changed in place.
+
+    q, k, v, o: the four matrices of attention; c_attn: Q, K and V as the one fused layer that GPT-2 stores,
+    as PEFT does by default; fc, proj: the two of the MLP. Raises, with `model` untouched, TypeError if it is
+    no GPT-2 and ValueError for a target that does not exist or is tied, for q, k or v beside c_attn, and for
+    a model that has LoRA already; and what `LoRALayer` raises.
+    """
+    blocks = gpt2_blocks(model)
+    check_targets(targets)
+    if lora_modules(model):
+        raise ValueError("this model has LoRA already: call remove_lora_from_gpt2(model) first")
+    attention_targets = [name for name in targets if name in ATTENTION_TARGETS]
+    dense_targets = [DENSE_TARGETS[name] for name in targets if name in DENSE_TARGETS]
+    trainable_before = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    frozen_before = {name for name, _ in model.named_parameters()} - trainable_before
+    try:
+        model.requires_grad_(False)
+        for block in blocks:
+            # The inner layer first: once the attention is wrapped, its c_attn is one level deeper.
+            for parent_name, name in dense_targets:
+                parent = getattr(block, parent_name)
+                setattr(
+                    parent,
+                    name,
+                    LinearWithLoRA(getattr(parent, name), rank, alpha, dropout, fan_in_fan_out=True),
+                )
+            if attention_targets:
+                block.attn = SelfAttentionWithLoRA(block.attn, rank, alpha, attention_targets, dropout)
+        for module in lora_modules(model):
+            module.train(model.training)
+    except Exception:
+        take_out(blocks)
+        thaw(model, frozen_before)
+        raise
+    model.frozen_before_lora = frozen_before
+    return model
+
+
+def remove_lora_from_gpt2(model):
+    """Take LoRA out again and return `model`: the very modules that were there are back, bit-equal, frozen or
+    trainable as they were. RuntimeError if it is merged. A model without LoRA stays as it is.
+    """
+    if any(module.merged for module in lora_modules(model)):
+        raise RuntimeError(
+            "LoRA is merged here: call unmerge(model) first, or its original weights would be lost"
+        )
+    if lora_modules(model):
+        take_out(gpt2_blocks(model))
+        thaw(model, model.frozen_before_lora)
+        del model.frozen_before_lora
+    return model
+
+
+def gpt2_blocks(model):
+    """The transformer blocks of a GPT2LMHeadModel or GPT2Model. TypeError for anything else."""
+    blocks = getattr(getattr(model, "transformer", model), "h", None)
+    if blocks is None or not all(hasattr(block, "attn") and hasattr(block, "mlp") for block in blocks):
+        raise TypeError(f"a GPT-2 of transformers is needed, got {type(model).__name__}")
+    return blocks
+
+
+def check_targets(targets):
+    """Raise ValueError unless `targets` names matrices that `apply_lora_to_gpt2` can adapt together."""
+    known = f"the targets are {', '.join(TARGETS)}"
+    if isinstance(targets, str) or not targets:
+        raise ValueError(f"targets must be a tuple or list of names, got {targets!r}; {known}")
+    for name in targets:
+        if name in ("lm_head", "wte"):
+            raise ValueError(
+                f"{name} cannot be adapted: lm_head and wte are one tied weight, so a merged update of the "
+                f"output layer would change the embeddings too; {known}"
+            )
+        if name not in TARGETS:
+            raise ValueError(f"there is no target {name!r}; {known}")
+    if len(set(targets)) < len(targets):
+        raise ValueError(f"each target can be named once, got {targets!r}")
+    if "c_attn" in targets and {"q", "k", "v"} & set(targets):
+        raise ValueError(f"c_attn is q, k and v in one: name it or them, not both, got {targets!r}")
+
+
+def take_out(blocks):
+    """Put the base modules of all blocks back in place."""
+    for block in blocks:
+        if isinstance(block.attn, SelfAttentionWithLoRA):
+            block.attn = block.attn.base
+        for parent_name, name in DENSE_TARGETS.values():
+            parent = getattr(block, parent_name)
+            if isinstance(getattr(parent, name), LinearWithLoRA):
+                setattr(parent, name, getattr(parent, name).base)
+
+
+def thaw(model, frozen_names):
+    """Make every parameter trainable but those named in `frozen_names`."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in frozen_names)
