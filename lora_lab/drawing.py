@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 from IPython.display import display
 
 INK, FROZEN, TRAINED, A_BLUE, B_GREEN = "#222222", "#9b9b9b", "#e69f00", "#0072b2", "#009e73"
+SKY, ROSE = "#56b4e9", "#cc79a7"  # for what is none of these, beside INK
 CONTROL = {"color": "#8a8a8a", "linestyle": "--", "linewidth": 1}
 
 plt.rcParams.update(
