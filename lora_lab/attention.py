@@ -41,7 +41,7 @@ class SelfAttentionWithLoRA(nn.Module):
         q, k, v = self.adapted("q", x, q), self.adapted("k", x, k), self.adapted("v", x, v)
         q, k, v = (split_heads(m, base.num_heads) for m in (q, k, v))  # (batch, heads, t, d_head)
         if past_key_values is not None:
-            k, v = past_key_values.update(k, v, base.layer_idx)  # (batch, heads, T, d_head)
+            k, v = with_cached(k, v, past_key_values, base.layer_idx)  # (batch, heads, T, d_head)
         scores = q @ k.mT * base.scaling  # (batch, heads, t, T)
         weights = masked_softmax(scores, attention_mask)
         heads = base.attn_dropout(weights) @ v  # (batch, heads, t, d_head)
@@ -68,6 +68,15 @@ def split_heads(x, num_heads):
     return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
 
 
+def with_cached(k, v, cache, layer_idx):
+    """Append `k` and `v` (batch, heads, t, d_head) to a layer's cache and return all T so far, (batch, heads,
+    T, d_head). A static cache also gives back its empty places: they are cut off.
+    """
+    T = int(cache.get_seq_length(layer_idx)) + k.shape[-2]
+    k, v = cache.update(k, v, layer_idx)
+    return k[..., :T, :], v[..., :T, :]
+
+
 def masked_softmax(scores, attention_mask=None):
     """Softmax over the last dimension of `scores` (batch, heads, t, T) that lets each query see itself and
     what came before.
@@ -81,9 +90,9 @@ def masked_softmax(scores, attention_mask=None):
     ).min  # not -inf: a row that sees nothing, as in padding, would become NaN
     causal = torch.ones(t, T, dtype=torch.bool, device=scores.device).tril(T - t)
     if attention_mask is not None and attention_mask.dtype == torch.bool:
-        causal = causal & attention_mask
+        causal = causal & attention_mask[..., :T]
     elif attention_mask is not None:
-        scores = (scores + attention_mask).clamp(min=lowest)
+        scores = (scores + attention_mask[..., :T]).clamp(min=lowest)
     return scores.masked_fill(~causal, lowest).softmax(dim=-1)
 
 

@@ -2,6 +2,7 @@
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
+from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 
 from lora_lab.attention import ATTENTION_TARGETS, SelfAttentionWithLoRA
 from lora_lab.lora import LinearWithLoRA, lora_modules
@@ -64,16 +65,14 @@ def apply_lora_to_gpt2(model, rank, alpha, targets=ATTENTION_TARGETS, dropout=0.
     try:
         model.requires_grad_(False)
         for block in blocks:
-            # The inner layer first: once the attention is wrapped, its c_attn is one level deeper.
-            for parent_name, name in dense_targets:
-                parent = getattr(block, parent_name)
-                setattr(
-                    parent,
-                    name,
-                    LinearWithLoRA(getattr(parent, name), rank, alpha, dropout, fan_in_fan_out=True),
-                )
+            # The attention first: wrapping it freezes all that is in it, an update of c_attn included.
             if attention_targets:
                 block.attn = SelfAttentionWithLoRA(block.attn, rank, alpha, attention_targets, dropout)
+            for parent_name, name in dense_targets:
+                parent = getattr(block, parent_name)
+                parent = getattr(parent, "base", parent)
+                layer = LinearWithLoRA(getattr(parent, name), rank, alpha, dropout, fan_in_fan_out=True)
+                setattr(parent, name, layer)
         for module in lora_modules(model):
             module.train(model.training)
     except Exception:
@@ -86,14 +85,20 @@ def apply_lora_to_gpt2(model, rank, alpha, targets=ATTENTION_TARGETS, dropout=0.
 
 def remove_lora_from_gpt2(model):
     """Take LoRA out again and return `model`: the very modules that were there are back, bit-equal, frozen or
-    trainable as they were. RuntimeError if it is merged. A model without LoRA stays as it is.
+    trainable as they were. RuntimeError if it is merged, ValueError if LoRA came into it in another way than
+    by `apply_lora_to_gpt2(model, ...)`. A model without LoRA stays as it is.
     """
     if any(module.merged for module in lora_modules(model)):
         raise RuntimeError(
             "LoRA is merged here: call unmerge(model) first, or its original weights would be lost"
         )
     if lora_modules(model):
-        take_out(gpt2_blocks(model))
+        blocks = gpt2_blocks(model)
+        if not hasattr(model, "frozen_before_lora"):
+            raise ValueError(
+                "apply_lora_to_gpt2 was not called on this very model: pass the one it was called on"
+            )
+        take_out(blocks)
         thaw(model, model.frozen_before_lora)
         del model.frozen_before_lora
     return model
@@ -102,7 +107,7 @@ def remove_lora_from_gpt2(model):
 def gpt2_blocks(model):
     """The transformer blocks of a GPT2LMHeadModel or GPT2Model. TypeError for anything else."""
     blocks = getattr(getattr(model, "transformer", model), "h", None)
-    if blocks is None or not all(hasattr(block, "attn") and hasattr(block, "mlp") for block in blocks):
+    if blocks is None or not all(isinstance(block, GPT2Block) for block in blocks):
         raise TypeError(f"a GPT-2 of transformers is needed, got {type(model).__name__}")
     return blocks
 

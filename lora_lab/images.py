@@ -7,7 +7,7 @@ green, blue.
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from lora_lab.low_rank import check_matrix, check_rank, truncate_svd
 
@@ -18,9 +18,10 @@ MOST_PIXELS = 4_000_000  # beyond about 2000 x 2000 the SVD takes minutes
 def load_picture(path):
     """Pixels of the picture at `path`, in any format and mode that Pillow opens.
 
-    A picture without colour comes back as (height, width), any other as (height, width, 3). Orientation tags
-    are obeyed, transparent parts become white, 16-bit values are scaled to 0..255. FileNotFoundError if there
-    is no such file, ValueError if it is no picture or has more than MOST_PIXELS pixels.
+    A picture in a mode without colour comes back as (height, width), any other as (height, width, 3).
+    Orientation tags are obeyed, transparent parts become white, 16-bit values are scaled to 0..255.
+    FileNotFoundError if there is no such file, ValueError if it is no picture or has more than MOST_PIXELS
+    pixels.
     """
     path = Path(path)
     if not path.is_file():
@@ -29,14 +30,15 @@ def load_picture(path):
         )
     try:
         with Image.open(path) as picture:
-            if picture.width * picture.height > MOST_PIXELS:
-                raise ValueError(
-                    f"{path.name} has {picture.width} x {picture.height} pixels, but at most {MOST_PIXELS:,} "
-                    "can be handled: make it smaller first"
-                )
-            return picture_to_pixels(ImageOps.exif_transpose(picture))
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
+            width, height = picture.size
+            if width * height <= MOST_PIXELS:
+                return picture_to_pixels(ImageOps.exif_transpose(picture))
+    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path.name} cannot be read as a picture: {error}") from error
+    raise ValueError(
+        f"{path.name} has {width} x {height} pixels, but at most {MOST_PIXELS:,} can be "
+        "handled: make it smaller first"
+    )
 
 
 def picture_to_pixels(picture):
@@ -46,12 +48,11 @@ def picture_to_pixels(picture):
     if picture.mode == "F":  # floating point has no agreed white: stretch what there is
         values = check_matrix(np.asarray(picture))
         return to_uint8((values - values.min()) / max(np.ptp(values), 1e-30) * 255)
+    grey = picture.mode in ("1", "L", "LA", "La")
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-        if np.ptp(np.asarray(picture)[..., :3], axis=2).max() == 0:
-            return np.asarray(picture.convert("L"))
-    return np.asarray(picture.convert("L" if picture.mode in ("1", "L") else "RGB"))
+    return np.asarray(picture.convert("L" if grey else "RGB"))
 
 
 def to_grey(pixels):

@@ -5,6 +5,7 @@ Shapes as in the paper and in PEFT: W0 is (out, in), A is (r, in), B is (out, r)
 """
 
 import math
+from numbers import Real
 
 import torch
 from torch import nn
@@ -68,7 +69,7 @@ class LinearWithLoRA(nn.Module):
 
 def check_alpha(alpha):
     """Raise ValueError unless `alpha` is a positive, finite number."""
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < math.inf:
+    if isinstance(alpha, bool) or not isinstance(alpha, Real) or not 0 < alpha < math.inf:
         raise ValueError(f"alpha must be a positive number, got {alpha!r}")
 
 
@@ -81,7 +82,11 @@ def weight_shape(base, fan_in_fan_out):
         raise TypeError(
             "this layer has LoRA already: wrapping it twice would train two updates of one weight"
         )
-    if isinstance(base, nn.Embedding) or not isinstance(weight, nn.Parameter) or weight.ndim != 2:
+    if (
+        isinstance(base, nn.Embedding | nn.EmbeddingBag)
+        or not isinstance(weight, nn.Parameter)
+        or weight.ndim != 2
+    ):
         raise TypeError(f"a dense layer with a two-dimensional weight is needed, got {type(base).__name__}")
     if isinstance(base, nn.Linear) == fan_in_fan_out:
         stores = "(out, in)" if isinstance(base, nn.Linear) else "(in, out)"
@@ -122,12 +127,14 @@ def merge(model):
             raise ValueError(f"the update of {owners[0]} holds a NaN or infinite number: nothing was merged")
     for layer, delta_W in updates:
         layer.register_buffer("weight_before_merge", layer.weight.clone(), persistent=False)
-        layer.weight.copy_(layer.weight.float() + delta_W.float())
+        at_least_float32 = torch.promote_types(layer.weight.dtype, torch.float32)
+        layer.weight.copy_(layer.weight.to(at_least_float32) + delta_W.to(at_least_float32))
     for module in modules:
         module.merged = True
         module.merge_guards = [
             module.register_forward_pre_hook(refuse_training),
             module.register_state_dict_pre_hook(refuse_saving),
+            module.register_load_state_dict_pre_hook(refuse_loading),
         ]
     return model
 
@@ -162,3 +169,8 @@ def refuse_saving(module, prefix, keep_vars):
         "LoRA is merged here, so the frozen weights are not the original ones: "
         "call unmerge(model) before saving"
     )
+
+
+def refuse_loading(module, *_):
+    """load_state_dict hook of a merged module: a loaded weight would silently lack the update."""
+    raise RuntimeError("LoRA is merged here: call unmerge(model) before loading weights")

@@ -96,8 +96,10 @@ def eckart_young_error(s, rank, norm="frobenius"):
     """Error of the best approximation of rank `rank`, read off the singular values `s` (largest first) alone.
 
     frobenius: sqrt(s_{r+1}^2 + ... + s_n^2); spectral: s_{r+1}. Zero when nothing is cut off. ValueError for
-    another norm.
+    another norm, or for a rank that is not from 0 to the number of singular values.
     """
+    if not 0 <= rank <= len(s):
+        raise ValueError(f"rank must be from 0 to {len(s)}, got {rank}")
     rest = np.append(s[rank:], 0.0)
     if norm == "frobenius":
         return float(np.sqrt((rest**2).sum()))
@@ -110,4 +112,6 @@ def energy(s):
     """Share of the squared Frobenius norm that the first 1, 2, ..., n singular values `s` hold: a rising
     array that ends at 1.
     """
+    if not s.any():
+        raise ValueError("a matrix of zeros has no energy to share")
     return np.cumsum(s**2) / (s**2).sum()

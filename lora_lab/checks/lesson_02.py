@@ -17,10 +17,12 @@ def check_rank_for_energy(rank_for_energy):
         return "for s = 5, 4, 3, 0 and a share of 0.8 it gives 3; do you add s, or its squares?"
     if rank != 2:
         return f"for s = 5, 4, 3, 0 the energies are 0.5, 0.82, 1, 1: a share of 0.8 needs 2, not {rank}"
-    if rank_for_energy(s, 0.5) != 1:
-        return f"a share of 0.5 is reached exactly by the first term, at least is enough; got {rank_for_energy(s, 0.5)}"
-    if rank_for_energy(s, 1.0) != 3:
-        return f"the last singular value is 0, so three terms keep everything; got {rank_for_energy(s, 1.0)}"
+    rank = rank_for_energy(s, 0.5)
+    if rank != 1:
+        return f"a share of 0.5 is reached exactly by the first term, and at least is enough; got {rank}"
+    rank = rank_for_energy(s, 1.0)
+    if rank != 3:
+        return f"the last singular value is 0, so three terms keep everything; got {rank}"
 
 
 @checker
@@ -30,15 +32,18 @@ def check_balanced_factors(balanced_factors):
     U, s, Vt = np.linalg.svd(M, full_matrices=False)
     B, A = attempt(balanced_factors, U, s, Vt, 3)
     if B.shape != (9, 3) or A.shape != (3, 6):
-        return f"for a 9 x 6 matrix at rank 3, B must be (9, 3) and A (3, 6), yours are {B.shape} and {A.shape}"
+        return (
+            f"for a 9 x 6 matrix at rank 3, B must be (9, 3) and A (3, 6), yours are {B.shape} and {A.shape}"
+        )
     if np.allclose(B @ A, (U[:, :3] * s[:3] ** 2) @ Vt[:3]):
         return "the singular values are in both factors, so the product holds their squares"
     if np.allclose(B @ A, (U[:, :3] * s[:3] / 4) @ Vt[:3]):
         return "half in each factor multiplies to a quarter: which number times itself gives s?"
     if not np.allclose(B @ A, low_rank_approximation(M, 3)):
         return "B @ A is not the best approximation of rank 3"
-    if not np.isclose(np.linalg.norm(B), np.linalg.norm(A)):
-        return f"the norms of B and A must be equal, yours are {np.linalg.norm(B):.3f} and {np.linalg.norm(A):.3f}"
+    norm_B, norm_A = np.linalg.norm(B), np.linalg.norm(A)
+    if not np.isclose(norm_B, norm_A):
+        return f"the norms of B and A must be equal, yours are {norm_B:.3f} and {norm_A:.3f}"
 
 
 @checker

@@ -14,7 +14,7 @@ def check_break_even_in_bytes(break_even_in_bytes):
     if rank == 276:
         return "276 counts numbers; a number in B or A takes 4 bytes, a pixel takes one"
     if rank != 69:
-        return f"for 600 x 512 in float32 it must be 69: 69 takes 306,912 bytes and 70 takes 311,360; yours is {rank}"
+        return f"for 600 x 512 in float32 rank 69 takes 306,912 bytes and 70 takes 311,360; yours is {rank}"
     if break_even_in_bytes(600, 512, 2) != 138:
         return f"in float16 (2 bytes) it must be 138, yours is {break_even_in_bytes(600, 512, 2)}"
     if break_even_in_bytes(64, 64, 4) != 7:
@@ -38,7 +38,7 @@ def check_rank_for_psnr(rank_for_psnr):
         if found == rank + 1:
             return "one rank too many: the smallest rank that reaches the target is asked for"
         if found != rank:
-            return f"for a target of {target:.1f} dB it must be {rank}, yours is {found}; is the error divided by the pixels?"
+            return f"for {target:.1f} dB it must be {rank}, yours is {found}; is the error divided by the pixels?"
     if rank_for_psnr(np.array([900.0, 500.0, 0.0]), (4, 3), 300.0) != 2:
         return "when nothing is cut off the error is 0 and every target is reached: here at rank 2"
 

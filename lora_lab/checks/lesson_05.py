@@ -1,0 +1,90 @@
+"""Checkers of lesson 05, LoRA from scratch."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lora_lab.checks import attempt, checker
+from lora_lab.lora import LinearWithLoRA
+from lora_lab.low_rank import low_rank_approximation
+
+
+@checker
+def check_lora_by_hand(lora_by_hand):
+    """Exercise 5.1: x W0^T + (alpha / r) x A^T B^T."""
+    draw = torch.Generator().manual_seed(51)
+    x, W0 = torch.randn(7, 5, generator=draw), torch.randn(3, 5, generator=draw)
+    A, B = torch.randn(2, 5, generator=draw), torch.randn(3, 2, generator=draw)
+    answer = attempt(lora_by_hand, x, W0, A, B, 6.0)
+    base, update = x @ W0.T, x @ A.T @ B.T
+    if answer.shape != base.shape:
+        return f"for x (7, 5) and W0 (3, 5) the output must be (7, 3), yours is {tuple(answer.shape)}"
+    for wrong, hint in (
+        (base, "the update is missing"),
+        (update * 3, "the frozen part W0 x is missing"),
+        (base + update * 6, "is it alpha / r, or alpha alone?"),
+        (base + update, "where is alpha?"),
+        (base + update * 6 / 5, "you divide by the width of the input; the rank is the number of rows of A"),
+        (base + update * 2, "you divide by the number of outputs; the rank is the number of rows of A"),
+    ):
+        if torch.allclose(answer, wrong, atol=1e-5):
+            return hint
+    if not torch.allclose(answer, base + update * 3, atol=1e-5):
+        return "the output is not W0 x + (alpha / r) B A x; are the shapes used as the exercise gives them?"
+
+
+@checker
+def check_layer_from_update(layer_from_update):
+    """Exercise 5.2: (alpha / r) B A equals the best approximation of delta_W of that rank."""
+    draw = torch.Generator().manual_seed(52)
+    delta_W = torch.randn(6, 9, generator=draw)
+    base = nn.Linear(9, 6)
+    start = base.weight.detach().clone()
+    layer = attempt(layer_from_update, base, delta_W, 3, 12)
+    if not isinstance(layer, LinearWithLoRA):
+        return f"a LinearWithLoRA is wanted, you return {type(layer).__name__}"
+    if not torch.equal(layer.base.weight, start):
+        return "the frozen weight has changed: the update belongs into A and B"
+    if (layer.lora.rank, layer.lora.alpha) != (3, 12):
+        return f"rank 3 and alpha 12 were asked for, yours has {layer.lora.rank} and {layer.lora.alpha}"
+    found, best = layer.lora.delta_W().detach(), torch.from_numpy(low_rank_approximation(delta_W.numpy(), 3))
+    if torch.allclose(found, best * 4, atol=1e-4):
+        return "the update is 4 times too large, and 4 is alpha / r: undo the scale in A or B"
+    if torch.allclose(found, torch.zeros_like(found)):
+        return "the update is zero: A and B have not been set"
+    if not torch.allclose(found, best, atol=1e-4):
+        return "the update is not the best approximation of delta_W of rank 3"
+    if not layer.lora.A.requires_grad or not layer.lora.B.requires_grad:
+        return "A and B must stay trainable: change their data, do not replace them by tensors"
+
+
+@checker
+def check_repaired_lora(lora_class):
+    """Exercise 5.3: only A and B train, the scale is alpha / r, merged equals unmerged, the start is the
+    identity.
+    """
+    torch.manual_seed(53)
+    base, x = nn.Linear(24, 24, bias=False), torch.randn(16, 24)
+    layer = lora_class(base, rank=4, alpha=8)
+    trainable = sum(p.numel() for p in layer.parameters() if p.requires_grad)
+    if not torch.equal(layer(x), base(x)):
+        return "before training the output must be that of the base"
+    if trainable == 192 + 576:
+        return "768 numbers train: A and B have 192 of them, who are the others?"
+    if trainable != 192:
+        return f"{trainable} numbers train: it should be those of A and B alone, 192"
+    with torch.no_grad():
+        layer.B.copy_(torch.randn(24, 4))
+        update = layer(x) - base(x)
+        plain = x @ layer.A.T @ layer.B.T
+        if torch.allclose(update, plain * 8, atol=1e-4):
+            return "is it alpha / r, or alpha alone?"
+        if not torch.allclose(update, plain * 2, atol=1e-4):
+            return "the update in forward is not (alpha / r) B A x"
+        merged = F.linear(x, layer.merged_weight())
+        if torch.allclose(merged, base(x) + x @ layer.B @ layer.A * 2, atol=1e-4):
+            return (
+                "merged and unmerged outputs differ: in which order do you multiply A and B when you merge?"
+            )
+        if not torch.allclose(merged, layer(x), atol=1e-4):
+            return "merged and unmerged outputs differ: are sign and scale the same in both?"

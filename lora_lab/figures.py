@@ -1,0 +1,198 @@
+"""The diagrams in images/, one function each: `python -m lora_lab.figures` draws them all again.
+
+A function returns a figure and its alt text, which the lessons repeat word for word.
+"""
+
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.patches import Polygon, Rectangle
+
+from lora_lab.drawing import A_BLUE, B_GREEN, FROZEN, INK, TRAINED, Picture
+from lora_lab.low_rank import truncate_svd
+
+PALE = "#e4e4e4"
+
+
+def canvas(width, height):
+    """An empty figure of `width` x `height` inches, with one unit per inch and no axes."""
+    fig, ax = plt.subplots(figsize=(width, height))
+    ax.set(xlim=(0, width), ylim=(0, height), aspect="equal")
+    ax.axis("off")
+    return fig, ax
+
+
+def box(ax, x, y, width, height, text, colour=PALE, ink=INK, size=10):
+    """A filled rectangle with its lower left corner at (x, y) and a text in its middle."""
+    ax.add_patch(Rectangle((x, y), width, height, facecolor=colour, edgecolor=INK, linewidth=0.8))
+    ax.text(x + width / 2, y + height / 2, text, ha="center", va="center", color=ink, size=size)
+
+
+def arrow(ax, *points, colour=INK):
+    """A line through the points, with a head at the last one."""
+    for start, end in zip(points[:-2], points[1:-1], strict=True):
+        ax.plot(*zip(start, end, strict=True), color=colour, linewidth=1.2, solid_capstyle="butt")
+    style = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0}
+    ax.annotate("", points[-1], points[-2], arrowprops=style)
+
+
+def low_rank_pair(ax, x, y, wide, high, thin=0.22, gap=0.1):
+    """A tall green B and a wide blue A side by side, as factors of a (high, wide) matrix."""
+    box(ax, x, y, thin, high, "B", B_GREEN, "white")
+    box(ax, x + thin + gap, y + high - thin, wide, thin, "A", A_BLUE, "white")
+
+
+def argument():
+    """The course in three pictures."""
+    fig, axes = plt.subplots(1, 3, figsize=(9.6, 3.1))
+    rng = np.random.default_rng(0)
+    across, down = np.meshgrid(np.linspace(0, 6, 90), np.linspace(0, 6, 90))
+    scene = (
+        np.sin(across)
+        + np.cos(1.3 * down)
+        + 1.2 * np.sin(0.8 * across + 0.9 * down)
+        + 0.15 * np.cos(across * down)
+    )
+    update = np.outer(rng.standard_normal(90), rng.standard_normal(90)) + 0.7 * rng.standard_normal((90, 90))
+    titles = ("1. Compress a picture", "2. Compress a weight update", "3. Train the compressed form")
+    for ax, title in zip(axes, titles, strict=True):
+        ax.set(xlim=(0, 3.1), ylim=(-0.55, 2.2), aspect="equal")
+        ax.set_title(title, weight="bold")
+        ax.axis("off")
+    for ax, matrix, colours, name in ((axes[0], scene, "gray", "M"), (axes[1], update, "Oranges", "ΔW")):
+        B, A = truncate_svd(*np.linalg.svd(matrix, full_matrices=False), 5)
+        ax.imshow(matrix, extent=(0, 1.3, 0.5, 1.8), cmap=colours)
+        ax.imshow(B, extent=(1.75, 1.97, 0.5, 1.8), cmap="Greens", aspect="auto")
+        ax.imshow(A, extent=(2.05, 3.05, 1.58, 1.8), cmap="Blues", aspect="auto")
+        ax.text(1.52, 1.15, "≈", ha="center", va="center", size=18)
+        for x, y, text in ((0.65, 0.35, name), (1.86, 0.35, "B"), (2.55, 1.43, "A")):
+            ax.text(x, y, text, ha="center", va="center")
+        ax.set(xlim=(0, 3.1), ylim=(-0.55, 2.2), aspect="equal")
+    axes[0].text(0, -0.1, "A picture is a matrix", va="center")
+    axes[1].text(0, -0.1, "What fine-tuning changed is one too", va="center")
+    box(axes[2], 0, 0.5, 1.3, 1.3, "$W_0$\nfrozen", FROZEN)
+    axes[2].text(1.52, 1.15, "+", ha="center", va="center", size=18)
+    axes[2].add_patch(Rectangle((1.7, 0.42), 1.36, 1.46, fill=False, edgecolor=TRAINED, linewidth=2.5))
+    low_rank_pair(axes[2], 1.78, 0.5, 0.92, 1.3)
+    axes[2].text(2.4, 0.85, "trained", color="#a87400", ha="center")
+    axes[2].text(0, -0.1, "That is LoRA", va="center")
+    return fig, (
+        "The argument of the course in three pictures. First, a picture M is nearly the product of a thin matrix B "
+        "and a flat matrix A. Second, the change delta W of a weight matrix is treated in the same way. Third, the "
+        "weight W0 stays frozen, and B and A themselves are trained."
+    )
+
+
+def gpt2_block():
+    """Where the dense layers sit in one block of GPT-2."""
+    fig, ax = canvas(8.4, 4.4)
+    ax.text(0.1, 4.15, "One block of GPT-2 holds six dense layers, 12 d² weights in all", weight="bold")
+    for x, name in ((1.1, "Q"), (2.2, "K"), (3.3, "V")):
+        box(ax, x, 0.75, 0.75, 0.75, f"{name}\nd × d")
+    box(ax, 0.95, 1.85, 3.3, 0.45, "which tokens look at which", "white")
+    box(ax, 2.2, 2.65, 0.75, 0.75, "O\nd × d")
+    for x in (1.475, 2.575, 3.675):
+        arrow(ax, (2.575, 0.2), (x, 0.35), (x, 0.75))
+        arrow(ax, (x, 1.5), (x, 1.85))
+    arrow(ax, (2.575, 2.3), (2.575, 2.65))
+    box(ax, 5.2, 0.75, 0.75, 2.0, "4d × d")
+    box(ax, 6.5, 1.35, 1.5, 0.75, "d × 4d")
+    arrow(ax, (2.575, 3.4), (2.575, 3.7), (4.7, 3.7), (4.7, 1.75), (5.2, 1.75))
+    arrow(ax, (5.95, 1.75), (6.5, 1.75))
+    arrow(ax, (8.0, 1.75), (8.35, 1.75))
+    ax.text(2.575, 0.05, "token vectors, d numbers each", ha="center")
+    ax.text(0.05, 1.6, "attention\n4 d²", va="center")
+    ax.text(6.5, 0.85, "MLP, 8 d²", va="center")
+    return fig, (
+        "One block of GPT-2, from its input at the bottom to its output at the right: attention holds the matrices "
+        "Q, K, V and O of d x d numbers each, the MLP holds one of 4d x d and one of d x 4d; 12 d squared weights in all."
+    )
+
+
+def lora():
+    """The two ways of the input through a layer with LoRA."""
+    fig, ax = canvas(7.6, 3.5)
+    ax.text(0.1, 3.3, "Beside the frozen weight runs a narrow way that is trained", weight="bold")
+    ax.text(0.15, 1.6, "x", size=14, va="center")
+    box(ax, 1.6, 1.9, 1.9, 1.0, "$W_0$   (out, in)\nfrozen", FROZEN)
+    ax.add_patch(Polygon([(1.6, 0.2), (1.6, 1.3), (2.45, 0.9), (2.45, 0.6)], facecolor=A_BLUE, edgecolor=INK))
+    ax.add_patch(
+        Polygon([(2.75, 0.6), (2.75, 0.9), (3.6, 1.3), (3.6, 0.2)], facecolor=B_GREEN, edgecolor=INK)
+    )
+    ax.text(1.95, 0.75, "A", color="white", ha="center", va="center", size=12)
+    ax.text(3.25, 0.75, "B", color="white", ha="center", va="center", size=12)
+    ax.text(1.95, 0.02, "(r, in)", ha="center", va="center")
+    ax.text(3.25, 0.02, "(out, r)", ha="center", va="center")
+    ax.text(2.6, 1.28, "r numbers", ha="center", size=9)
+    arrow(ax, (0.4, 1.6), (1.1, 1.6), (1.1, 2.4), (1.6, 2.4))
+    arrow(ax, (1.1, 1.6), (1.1, 0.75), (1.6, 0.75))
+    arrow(ax, (2.45, 0.75), (2.75, 0.75))
+    box(ax, 4.2, 0.45, 0.8, 0.6, "× α / r", "white")
+    arrow(ax, (3.6, 0.75), (4.2, 0.75))
+    ax.text(5.8, 1.6, "+", size=16, ha="center", va="center")
+    arrow(ax, (5.0, 0.75), (5.8, 0.75), (5.8, 1.42))
+    arrow(ax, (3.5, 2.4), (5.8, 2.4), (5.8, 1.78))
+    arrow(ax, (5.95, 1.6), (6.7, 1.6))
+    ax.text(6.85, 1.6, "h", size=14, va="center")
+    ax.add_patch(Rectangle((1.45, -0.12), 2.3, 1.58, fill=False, edgecolor=TRAINED, linewidth=2))
+    ax.text(3.85, 0.15, "trained", color="#a87400", va="center")
+    ax.set_ylim(-0.2, 3.5)
+    return fig, (
+        "The input x goes two ways: through the frozen weight W0, and through A, which narrows it to r numbers, and B, "
+        "which widens it again; the second result is scaled by alpha over r and both are added to the output h."
+    )
+
+
+def attention_lora():
+    """Self-attention of GPT-2 with an update beside each of its four matrices."""
+    fig, ax = canvas(8.8, 3.7)
+    ax.text(0.1, 3.5, "Each of the four matrices gets an update of its own", weight="bold")
+    ax.text(0.1, 1.6, "x", size=14, va="center")
+    ax.plot([0.35, 0.8], [1.6, 1.6], color=INK, linewidth=1.2)
+    for y, name in ((2.5, "Q"), (1.4, "K"), (0.3, "V")):
+        box(ax, 1.2, y, 1.0, 0.62, f"$W_{name.lower()}$", FROZEN)
+        low_rank_pair(ax, 1.2, y - 0.36, 0.6, 0.3, thin=0.24, gap=0.06)
+        arrow(ax, (0.8, 1.6), (0.8, y + 0.31), (1.2, y + 0.31))
+        arrow(ax, (0.8, y + 0.31), (0.8, y - 0.2), (1.2, y - 0.2))
+        ax.text(2.75, y + 0.2, f"+  {name}", va="center", size=12)
+        arrow(ax, (2.2, y + 0.31), (2.68, y + 0.24))
+        arrow(ax, (2.1, y - 0.2), (2.4, y - 0.2), (2.7, y + 0.12))
+    ax.add_patch(Rectangle((1.1, 0.25), 1.2, 2.95, fill=False, edgecolor=INK, linestyle=":"))
+    ax.text(1.7, 3.27, "one fused layer, c_attn", ha="center", size=9)
+    box(ax, 3.7, 1.0, 2.1, 1.3, "softmax($QK^T/\\sqrt{d_{head}}$\n+ causal mask) V", "white")
+    for y in (2.7, 1.6, 0.5):
+        arrow(ax, (3.35, y), (3.7, min(max(y, 1.2), 2.1)))
+    box(ax, 6.5, 1.5, 1.0, 0.62, "$W_o$\nc_proj", FROZEN, size=9)
+    low_rank_pair(ax, 6.5, 0.94, 0.6, 0.3, thin=0.24, gap=0.06)
+    arrow(ax, (5.8, 1.8), (6.5, 1.8))
+    arrow(ax, (6.1, 1.8), (6.1, 1.1), (6.5, 1.1))
+    ax.text(7.95, 1.65, "+", size=14, va="center", ha="center")
+    arrow(ax, (7.5, 1.8), (7.85, 1.7))
+    arrow(ax, (7.4, 1.1), (7.6, 1.1), (7.88, 1.55))
+    arrow(ax, (8.07, 1.65), (8.6, 1.65))
+    ax.set_ylim(-0.15, 3.7)
+    return fig, (
+        "Self-attention with LoRA: the token vectors go through the frozen fused layer c_attn to Q, K and V, each with "
+        "its own small update beside it; softmax of Q K transposed with the causal mask weighs V; the frozen layer "
+        "c_proj, with an update beside it, gives the output."
+    )
+
+
+FIGURES = {
+    "figure_argument.png": argument,
+    "figure_gpt2_block.png": gpt2_block,
+    "figure_lora.png": lora,
+    "figure_attention_lora.png": attention_lora,
+}
+
+
+def write_all(folder):
+    """Draw every diagram into `folder`."""
+    for name, draw in FIGURES.items():
+        (Path(folder) / name).write_bytes(Picture(*draw()).png)
+
+
+if __name__ == "__main__":
+    write_all(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent.parent / "images")

@@ -1,0 +1,369 @@
+"""LoRA put into a GPT-2 and taken out again, against PEFT and against the model as it was before."""
+
+import itertools
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import nn
+from transformers import GPT2Model, GPTNeoConfig, GPTNeoForCausalLM
+
+from lora_lab.attention import SelfAttentionWithLoRA
+from lora_lab.counting import count_trainable_parameters
+from lora_lab.gpt2 import (
+    GPT2_SIZES,
+    TARGETS,
+    apply_lora_to_gpt2,
+    empty_gpt2,
+    random_gpt2,
+    remove_lora_from_gpt2,
+)
+from lora_lab.lora import LinearWithLoRA, lora_modules, merge, unmerge
+
+IDS = torch.randint(1, 100, (2, 9), generator=torch.Generator().manual_seed(0))
+EVERY = ("q", "k", "v", "o", "fc", "proj")
+
+
+def close(first, second):
+    torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-5)
+
+
+def tiny_gpt2(**config):
+    return random_gpt2(n_embd=16, n_layer=1, **config)
+
+
+def with_updates(model):
+    """The same model with every A and B random."""
+    torch.manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if name.endswith((".A", ".B")):
+            nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def adapted_gpt2(targets=EVERY, **options):
+    return with_updates(apply_lora_to_gpt2(random_gpt2(), 2, 6, targets, **options))
+
+
+def everything(model):
+    """All that may not change: modules and parameters themselves, values, what is trainable, attributes."""
+    modules = dict(model.named_modules())
+    parameters = dict(model.named_parameters())
+    values = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    trainable = {name: parameter.requires_grad for name, parameter in parameters.items()}
+    return modules, parameters, values, trainable, set(vars(model))
+
+
+def assert_unchanged(model, before):
+    modules, parameters, values, trainable, attributes = before
+    now = everything(model)
+    assert now[0].keys() == modules.keys() and all(now[0][name] is modules[name] for name in modules)
+    assert now[1].keys() == parameters.keys() and all(now[1][name] is parameters[name] for name in parameters)
+    assert all(torch.equal(now[2][name], values[name]) for name in values)
+    assert now[3] == trainable
+    assert now[4] == attributes
+
+
+# The models to practise on
+
+
+def test_one_seed_gives_one_model():
+    first, second = random_gpt2(seed=3)(IDS).logits, random_gpt2(seed=3)(IDS).logits
+    assert torch.equal(first, second)
+    assert not torch.equal(first, random_gpt2(seed=4)(IDS).logits)
+
+
+def test_a_random_model_leaves_the_random_numbers_outside_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    random_gpt2(seed=7)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_random_model_is_in_eval_mode_with_its_head_tied():
+    model = random_gpt2()
+    assert not any(module.training for module in model.modules())
+    assert model.lm_head.weight is model.transformer.wte.weight
+
+
+def test_a_setting_of_the_configuration_is_obeyed():
+    assert len(random_gpt2(n_layer=3).transformer.h) == 3
+
+
+def test_an_empty_model_takes_no_memory():
+    assert {parameter.device.type for parameter in empty_gpt2("gpt2").parameters()} == {"meta"}
+
+
+def test_an_unknown_size_is_named_beside_the_known_ones():
+    with pytest.raises(KeyError, match="gpt2-medium, gpt2-large, gpt2-xl, got 'gpt3'"):
+        empty_gpt2("gpt3")
+    assert len(GPT2_SIZES) == 4
+
+
+# Putting it in
+
+
+def test_logits_do_not_change_at_the_start_and_change_with_an_update():
+    before = random_gpt2()(IDS).logits
+    model = apply_lora_to_gpt2(random_gpt2(), 2, 6, EVERY)
+    close(model(IDS).logits, before)
+    assert (with_updates(model)(IDS).logits - before).abs().max() > 0.1
+
+
+def test_dense_targets_are_a_no_op_at_the_start_bit_for_bit():
+    before = random_gpt2()(IDS).logits
+    assert torch.equal(apply_lora_to_gpt2(random_gpt2(), 2, 6, ("c_attn", "fc", "proj"))(IDS).logits, before)
+
+
+def test_the_model_is_changed_in_place_and_returned():
+    model = random_gpt2()
+    assert apply_lora_to_gpt2(model, 2, 6) is model
+    assert len(lora_modules(model)) == 2
+
+
+def test_a_model_without_a_head_takes_lora_too():
+    model = apply_lora_to_gpt2(random_gpt2().transformer, 2, 6)
+    assert isinstance(model, GPT2Model) and len(lora_modules(model)) == 2
+
+
+PER_BLOCK = {"q": 2, "k": 2, "v": 2, "o": 2, "c_attn": 4, "fc": 5, "proj": 5}  # times rank times width
+SUBSETS = [
+    targets
+    for size in range(1, len(TARGETS) + 1)
+    for targets in itertools.combinations(TARGETS, size)
+    if "c_attn" not in targets or not {"q", "k", "v"} & set(targets)
+]
+
+
+@pytest.mark.parametrize("targets", SUBSETS, ids="-".join)
+def test_every_choice_of_targets_trains_its_a_and_b_and_nothing_else(targets):
+    model = apply_lora_to_gpt2(tiny_gpt2(), 3, 6, targets)
+    assert count_trainable_parameters(model) == 3 * 16 * sum(PER_BLOCK[name] for name in targets)
+    trainable = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert all(name.endswith((".A", ".B")) for name in trainable) and len(trainable) == 2 * len(targets)
+
+
+def test_the_order_of_targets_does_not_matter():
+    first, second = adapted_gpt2(("q", "o", "proj")), adapted_gpt2(("proj", "o", "q"))
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(first(IDS).logits, second(IDS).logits)
+
+
+@pytest.mark.parametrize("targets", [("c_attn",), ("fc",), ("proj",), ("c_attn", "o", "fc", "proj"), EVERY])
+def test_merged_and_unmerged_logits_are_equal(targets):
+    model = adapted_gpt2(targets)
+    unmerged = model(IDS).logits
+    assert (unmerged - random_gpt2()(IDS).logits).abs().max() > 0.1
+    close(merge(model)(IDS).logits, unmerged)
+    assert torch.equal(unmerge(model)(IDS).logits, unmerged)
+
+
+def test_frozen_weights_are_bit_equal_after_training():
+    plain = random_gpt2()
+    model = apply_lora_to_gpt2(random_gpt2(), 2, 6, EVERY).train()
+    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.01)
+    for _ in range(3):
+        optimiser.zero_grad()
+        model(IDS, labels=IDS).loss.backward()
+        optimiser.step()
+    assert all(p.any() for p in model.parameters() if p.requires_grad)
+    for name, tensor in remove_lora_from_gpt2(model).state_dict().items():
+        assert torch.equal(tensor, plain.state_dict()[name])
+
+
+def test_dropout_of_the_update_acts_in_training_only():
+    model = adapted_gpt2(dropout=0.5)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout) and module.p != 0.5:
+            module.p = 0.0  # GPT-2's own
+    assert not torch.equal(model.train()(IDS).logits, model(IDS).logits)
+    assert torch.equal(model.eval()(IDS).logits, model(IDS).logits)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_new_modules_are_in_the_mode_of_the_model(training):
+    model = apply_lora_to_gpt2(random_gpt2().train(training), 2, 6, EVERY, dropout=0.5)
+    assert {module.training for module in model.modules()} == {training}
+
+
+# PEFT
+
+
+def peft_pair():
+    """LoRA on the fused c_attn, ours and PEFT's, with the same A and B."""
+    ours = adapted_gpt2(("c_attn",))
+    config = LoraConfig(r=2, lora_alpha=6, target_modules=["c_attn"], fan_in_fan_out=True)
+    theirs = get_peft_model(random_gpt2(), config).eval()
+    for block, target in zip(ours.transformer.h, theirs.base_model.model.transformer.h, strict=True):
+        target.attn.c_attn.lora_A["default"].weight.data.copy_(block.attn.c_attn.lora.A)
+        target.attn.c_attn.lora_B["default"].weight.data.copy_(block.attn.c_attn.lora.B)
+    return ours, theirs
+
+
+def test_logits_of_c_attn_are_bit_equal_to_peft():
+    ours, theirs = peft_pair()
+    assert (ours(IDS).logits - random_gpt2()(IDS).logits).abs().max() > 0.1
+    assert torch.equal(ours(IDS).logits, theirs(IDS).logits)
+
+
+def test_training_c_attn_is_bit_equal_to_peft():
+    losses = []
+    for model in peft_pair():
+        optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.01)
+        losses.append([])
+        for _ in range(10):
+            optimiser.zero_grad()
+            loss = model(IDS, labels=IDS).loss
+            loss.backward()
+            optimiser.step()
+            losses[-1].append(loss.item())
+    assert losses[0] == losses[1]
+    assert losses[0][-1] < losses[0][0] - 0.1
+
+
+def test_the_merged_c_attn_is_bit_equal_to_that_of_peft():
+    ours, theirs = peft_pair()
+    merge(ours)
+    for block, expected in zip(ours.transformer.h, theirs.merge_and_unload().transformer.h, strict=True):
+        assert torch.equal(block.attn.c_attn.base.weight, expected.attn.c_attn.weight)
+
+
+# Taking it out
+
+
+@pytest.mark.parametrize(
+    "targets", [("q",), ("c_attn",), ("fc", "proj"), ("c_attn", "o"), EVERY], ids="-".join
+)
+def test_removal_gives_back_the_very_modules_and_weights(targets):
+    model = random_gpt2()
+    before = everything(model)
+    apply_lora_to_gpt2(model, 2, 6, targets)
+    assert lora_modules(model)
+    with_updates(model)
+    assert remove_lora_from_gpt2(model) is model
+    assert_unchanged(model, before)
+
+
+def test_removal_keeps_frozen_what_was_frozen_before():
+    model = random_gpt2()
+    model.transformer.wte.requires_grad_(False)
+    model.transformer.h[0].mlp.requires_grad_(False)
+    model.transformer.h[1].attn.c_attn.bias.requires_grad_(False)
+    before = everything(model)
+    remove_lora_from_gpt2(apply_lora_to_gpt2(model, 2, 6, EVERY))
+    assert_unchanged(model, before)
+
+
+def test_removal_after_merging_and_unmerging_gives_back_the_weights():
+    model = random_gpt2()
+    before = everything(model)
+    with_updates(apply_lora_to_gpt2(model, 2, 6, EVERY))
+    remove_lora_from_gpt2(unmerge(merge(model)))
+    assert_unchanged(model, before)
+
+
+def test_removal_from_a_model_without_lora_changes_nothing():
+    model = random_gpt2()
+    before = everything(model)
+    assert remove_lora_from_gpt2(model) is model
+    assert_unchanged(model, before)
+
+
+def test_after_removal_lora_can_be_put_in_again():
+    model = remove_lora_from_gpt2(apply_lora_to_gpt2(random_gpt2(), 2, 6))
+    apply_lora_to_gpt2(model, 4, 8, ("c_attn", "fc"))
+    assert {type(module) for module in lora_modules(model)} == {LinearWithLoRA}
+
+
+def test_removal_while_merged_is_refused_and_nothing_changes():
+    model = merge(adapted_gpt2())
+    before, logits = everything(model), model(IDS).logits
+    with pytest.raises(RuntimeError, match=r"unmerge\(model\) first"):
+        remove_lora_from_gpt2(model)
+    assert_unchanged(model, before)
+    assert torch.equal(model(IDS).logits, logits)
+
+
+# What is refused, with the model untouched
+
+
+def assert_refused(model, kind, message, rank=2, alpha=6, **options):
+    before = everything(model)
+    with pytest.raises(kind, match=message):
+        apply_lora_to_gpt2(model, rank, alpha, **options)
+    assert_unchanged(model, before)
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        ((), r"got \(\); the targets are q, k, v, o"),
+        ("q", "got 'q'; the targets are"),
+        ("c_attn", "got 'c_attn'"),
+        (None, "got None"),
+        (("q", "x"), "no target 'x'; the targets are q, k, v, o, c_attn, fc, proj"),
+        (("attn",), "no target 'attn'"),
+        ((1,), "no target 1"),
+        (("q", "q"), r"once, got \('q', 'q'\)"),
+        (["fc", "o", "fc"], "once"),
+        (("lm_head",), "lm_head cannot be adapted.* tied"),
+        (("q", "wte"), "wte cannot be adapted.* tied"),
+        (("c_attn", "q"), r"not both, got \('c_attn', 'q'\)"),
+        (("v", "o", "c_attn"), "not both"),
+    ],
+    ids=repr,
+)
+def test_bad_targets_are_named(targets, message):
+    assert_refused(tiny_gpt2(), ValueError, message, targets=targets)
+
+
+@pytest.mark.parametrize("targets", [("q",), ("c_attn",), ("fc", "q")], ids="-".join)
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"rank": 17}, ValueError, "from 1 to 16 .* got 17"),
+        ({"rank": 0}, ValueError, "got 0"),
+        ({"rank": 2.0}, TypeError, r"got 2\.0"),
+        ({"alpha": -1}, ValueError, "alpha must be .* got -1"),
+        ({"dropout": 2.0}, ValueError, r"2\.0"),
+    ],
+    ids=repr,
+)
+def test_a_bad_number_is_named(targets, options, kind, message):
+    assert_refused(tiny_gpt2(), kind, message, targets=targets, **options)
+
+
+def test_an_error_in_the_last_block_is_undone_in_the_first():
+    model = random_gpt2()
+    model.transformer.h[0].ln_1.requires_grad_(False)
+    model.transformer.h[1].attn.reorder_and_upcast_attn = True
+    assert_refused(model, ValueError, "reorder_and_upcast_attn", targets=EVERY)
+
+
+def test_applying_it_twice_is_refused_and_the_first_update_stays():
+    model = adapted_gpt2()
+    logits = model(IDS).logits
+    assert_refused(model, ValueError, r"remove_lora_from_gpt2\(model\) first", targets=("q",))
+    assert torch.equal(model(IDS).logits, logits)
+
+
+@pytest.mark.parametrize("model", [nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4))], ids=repr)
+def test_what_is_no_transformer_is_named(model):
+    assert_refused(model, TypeError, f"got {type(model).__name__}")
+
+
+@pytest.mark.parametrize("targets", [("q",), ("c_attn",), ("fc",)], ids="-".join)
+def test_a_transformer_that_is_no_gpt2_is_refused(targets):
+    sizes = {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "attention_types": [[["global"], 1]]}
+    model = GPTNeoForCausalLM(GPTNeoConfig(**sizes, vocab_size=20, bos_token_id=0, eos_token_id=0))
+    assert_refused(model, TypeError, "GPTNeo|Linear", targets=targets)
+
+
+def test_the_attention_is_replaced_only_if_one_of_its_own_targets_is_named():
+    block = apply_lora_to_gpt2(tiny_gpt2(), 2, 6, ("c_attn", "fc")).transformer.h[0]
+    assert not isinstance(block.attn, SelfAttentionWithLoRA)
+    block = apply_lora_to_gpt2(tiny_gpt2(), 2, 6, ("c_attn", "o")).transformer.h[0]
+    assert isinstance(block.attn, SelfAttentionWithLoRA) and isinstance(
+        block.attn.base.c_attn, LinearWithLoRA
+    )

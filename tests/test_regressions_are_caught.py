@@ -1,0 +1,180 @@
+"""Tests of the tests: each regression planted in the saved copy of a sound notebook is reported."""
+
+import base64
+import inspect
+import io
+import re
+
+import matplotlib.pyplot as plt
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from notebook_rules import contents, exercise_problems, output_differences, run_again, static_problems
+from PIL import Image
+from test_same_name_same_code import code_differences
+
+from lora_lab.drawing import Picture
+from lora_lab.low_rank import break_even_rank
+
+DRAW = """
+figure, axes = plt.subplots()
+axes.plot([1, 2, 3], [1, 4, 9])
+show(figure, "A parabola.")
+"""
+SOLUTION = (
+    "<details><summary>Solution</summary>\n\n```python\ndef double(x):\n    return 2 * x\n```\n\n</details>"
+)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """A small lesson that keeps all rules, as it is saved after a run."""
+    cells = [
+        new_markdown_cell("# 01 · A lesson\n\nIt ends [with an exercise](#An-exercise)."),
+        new_code_cell("import matplotlib.pyplot as plt\n\nfrom lora_lab.drawing import Explorer, show"),
+        new_markdown_cell("A number:"),
+        new_code_cell("print(6 * 7)"),
+        new_markdown_cell("A picture:"),
+        new_code_cell(DRAW.strip()),
+        new_markdown_cell("A function of the package:"),
+        new_code_cell(inspect.getsource(break_even_rank)),
+        new_markdown_cell("A slider:"),
+        new_code_cell("Explorer(lambda r: (plt.figure(figsize=(r, 1)), 'A blank.'), r=[1, 2])"),
+        new_markdown_cell("## An exercise\n\nDouble a number."),
+        new_code_cell("def double(x):\n    return ...", metadata={"tags": ["exercise"]}),
+        new_code_cell("print('Not attempted yet.')", metadata={"tags": ["check"]}),
+        new_markdown_cell(SOLUTION, metadata={"tags": ["solution"]}),
+    ]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    return run_again(notebook, tmp_path_factory.mktemp("lesson"))
+
+
+@pytest.fixture(scope="module")
+def fresh(sound, tmp_path_factory):
+    """The same lesson, run once more."""
+    return run_again(sound, tmp_path_factory.mktemp("lesson"))
+
+
+def problems(saved, fresh, folder):
+    """Everything the rules say about a saved notebook and its fresh run."""
+    return [
+        *static_problems(saved, folder),
+        *exercise_problems(saved),
+        *output_differences(saved, fresh),
+        *code_differences(saved),
+    ]
+
+
+def cell_with(notebook, text):
+    """The first cell whose source contains `text`."""
+    return next(cell for cell in notebook.cells if text in cell.source)
+
+
+def save(**fields):
+    """A regression: the cell is saved with these fields."""
+    return lambda cell: cell.update(fields)
+
+
+def write(text):
+    """A regression: the source ends with `text`."""
+    return lambda cell: cell.update(source=cell.source + text)
+
+
+def replace(old, new):
+    """A regression: the source has `new` in the place of `old`."""
+    return lambda cell: cell.update(source=cell.source.replace(old, new))
+
+
+def say(text, name="stdout"):
+    """A regression: the saved output is `text`."""
+    return save(outputs=[new_output("stream", name=name, text=text)])
+
+
+def draw(png):
+    """A regression: the saved figure is another picture."""
+    return edit_html('base64,[^"]+', "base64," + base64.b64encode(png).decode())
+
+
+def edit_html(old, new):
+    """A regression: the saved figure's HTML has `new` in the place of what matches `old`."""
+
+    def plant(cell):
+        data = cell.outputs[0].data
+        data["text/html"] = re.sub(old, new, data["text/html"])
+
+    return plant
+
+
+def add_png(cell):
+    """A regression: the figure is shown without lora_lab.drawing.show."""
+    cell.outputs[0].data["image/png"] = "iVBORw0KGgo="
+
+
+def white():
+    """A PNG file of the parabola's size, with nothing in it."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (980, 504), "white").save(buffer, "png")
+    return buffer.getvalue()
+
+
+def another_curve():
+    """The figure of the sound notebook, but for one point of its curve."""
+    figure, axes = plt.subplots()
+    axes.plot([1, 2, 3], [1, 5, 9])
+    return Picture(figure, "A line.").png
+
+
+ERROR = new_output("error", ename="ValueError", evalue="no", traceback=[])
+NUMBER, FIGURE, TITLE, COPY = "6 * 7", "subplots", "# 01", "break_even_rank"
+# What is planted, in which cell, how, and what the report must say.
+REGRESSIONS = [
+    ("blank figure", FIGURE, draw(white()), "blank picture"),
+    ("moved curve", FIGURE, draw(another_curve()), "another picture"),
+    ("changed number", NUMBER, say("41\n"), "another text"),
+    ("stripped outputs", NUMBER, save(outputs=[]), "without its outputs"),
+    ("stripped count, too", NUMBER, save(outputs=[], execution_count=None), "execution counts"),
+    ("shuffled counts", NUMBER, save(execution_count=3), "execution counts"),
+    ("tag to ignore", NUMBER, save(metadata={"tags": ["nbval-ignore-output"]}), "skipped"),
+    ("comment to ignore", NUMBER, write("  # NBVAL_IGNORE_OUTPUT"), "skipped"),
+    ("stored error", NUMBER, save(outputs=[ERROR]), "saved error"),
+    ("stored warning", NUMBER, say("A warning", "stderr"), "saved stderr"),
+    ("path of one machine", NUMBER, say("/home/ada/photo.png\n"), "path of one machine"),
+    ("progress bar", NUMBER, say("50%|#####     |"), "progress bar"),
+    ("bare figure", FIGURE, add_png, "bare image/png"),
+    ("figure without alt", FIGURE, edit_html("A parabola.", ""), "without alt text"),
+    ("remote figure", FIGURE, edit_html('data:[^"]+', "//example.org/a.png"), "from the web"),
+    ("image without alt", TITLE, write("\n\n![](picture.png)"), "without alt text"),
+    ("remote image", TITLE, write("\n\n![A cat](https://example.org/cat.png)"), "from the web"),
+    ("missing image", TITLE, write("\n\n![A cat](../images/no_cat.png)"), "not a file of the course"),
+    ("dead link", TITLE, write("\n\n[Next](02_next.ipynb)"), "file that does not exist"),
+    ("dead anchor", TITLE, write("\n\n[Below](#An-Exercise)"), "heading that does not exist"),
+    ("drifted copy", COPY, replace("return ", "return 2 * "), "otherwise than lora_lab/low_rank.py"),
+    ("name defined twice", NUMBER, write("\n\ndef double(x):\n    return x + x"), "double again"),
+    ("star import", "import", write("\nfrom math import *"), "star import"),
+    ("unfolded solution", "<details>", replace("</summary>\n\n", "</summary>\n"), "not folded"),
+    ("solved exercise", "Not attempted", say("Correct.\n"), "must say 'Not attempted yet.'"),
+]
+
+
+def test_a_sound_notebook_has_no_problem(sound, fresh, tmp_path):
+    """Without this, rules that refuse everything would pass the tests below."""
+    assert problems(sound, fresh, tmp_path) == []
+    assert contents(sound) == {"figures": 1, "sliders": 1, "exercises": 1}
+
+
+@pytest.mark.parametrize("name, place, plant, report", REGRESSIONS, ids=[name for name, *_ in REGRESSIONS])
+def test_a_regression_is_reported(name, place, plant, report, sound, fresh, tmp_path):
+    """By the rule that is there for it."""
+    saved = nbformat.from_dict(sound)
+    plant(cell_with(saved, place))
+    found = problems(saved, fresh, tmp_path)
+    assert any(report in problem for problem in found), found
+
+
+def test_a_deleted_cell_is_reported(sound, tmp_path):
+    """By the gap in the execution counts; after another run, only by the manifest."""
+    saved = nbformat.from_dict(sound)
+    saved.cells.remove(cell_with(saved, FIGURE))
+    assert "execution counts" in static_problems(saved, tmp_path)[0]
+    assert contents(saved)["figures"] == 0
