@@ -35,32 +35,22 @@ class SelfAttentionWithLoRA(nn.Module):
             return y
         return y + self.lora[name](x)
 
-    def forward(self, hidden_states, past_key_values=None, attention_mask=None, **kwargs):
-        base, x = self.base, hidden_states
+    def forward(self, x, past_key_values=None, attention_mask=None, **kwargs):
+        base = self.base
         q, k, v = base.c_attn(x).split(base.embed_dim, dim=-1)  # three times (batch, t, d)
         q, k, v = self.adapted("q", x, q), self.adapted("k", x, k), self.adapted("v", x, v)
         q, k, v = (split_heads(m, base.num_heads) for m in (q, k, v))  # (batch, heads, t, d_head)
         if past_key_values is not None:
             k, v = with_cached(k, v, past_key_values, base.layer_idx)  # (batch, heads, T, d_head)
-        scores = q @ k.mT * base.scaling  # (batch, heads, t, T)
-        weights = masked_softmax(scores, attention_mask)
+        weights = masked_softmax(q @ k.mT * base.scaling, attention_mask)  # (batch, heads, t, T)
         heads = base.attn_dropout(weights) @ v  # (batch, heads, t, d_head)
         joined = heads.transpose(1, 2).flatten(2)  # (batch, t, d)
         output = self.adapted("o", joined, base.c_proj(joined))
         return base.resid_dropout(output), None
 
     def weight_updates(self):
-        updates = {
-            name: layer.delta_W().T for name, layer in self.lora.items()
-        }  # (in, out), as Conv1D stores
-        pairs = []
-        if updates.keys() & {"q", "k", "v"}:
-            nothing = torch.zeros_like(self.base.c_proj.weight)
-            fused = torch.cat([updates.get(name, nothing) for name in ("q", "k", "v")], dim=1)  # (d, 3 d)
-            pairs.append((self.base.c_attn, fused))
-        if "o" in updates:
-            pairs.append((self.base.c_proj, updates["o"]))
-        return pairs
+        deltas = {name: layer.delta_W().T for name, layer in self.lora.items()}  # (in, out)
+        return fused_updates(self.base, deltas)
 
 
 def split_heads(x, num_heads):
@@ -75,6 +65,20 @@ def with_cached(k, v, cache, layer_idx):
     T = int(cache.get_seq_length(layer_idx)) + k.shape[-2]
     k, v = cache.update(k, v, layer_idx)
     return k[..., :T, :], v[..., :T, :]
+
+
+def fused_updates(attention, deltas):
+    """Pairs (layer, update) that merge `deltas`, name -> (d, d) stored as (in, out), into a GPT-2 attention:
+    those of q, k and v side by side in c_attn, zero for a name that is missing, and that of o in c_proj.
+    """
+    pairs = []
+    if deltas.keys() & {"q", "k", "v"}:
+        nothing = torch.zeros_like(attention.c_proj.weight)
+        fused = torch.cat([deltas.get(name, nothing) for name in ("q", "k", "v")], dim=1)  # (d, 3 d)
+        pairs.append((attention.c_attn, fused))
+    if "o" in deltas:
+        pairs.append((attention.c_proj, deltas["o"]))
+    return pairs
 
 
 def masked_softmax(scores, attention_mask=None):

@@ -69,11 +69,21 @@ def show(figure, alt):
     display(Picture(figure, alt))
 
 
+def note(axes, point, text, dx=0, dy=0, color=INK, ha="left"):
+    """Write `text` beside a `point` of the plot, shifted right by `dx` and up by `dy`, in points."""
+    shift = {"xytext": (dx, dy), "textcoords": "offset points", "va": "center", "ha": ha}
+    axes.annotate(text, point, color=color, annotation_clip=False, **shift)
+
+
 def label_end(axes, line, text, dy=0):
     """Write `text` where `line` ends, in its colour, instead of a legend; `dy` shifts it up, in points."""
-    x, y = line.get_xdata()[-1], line.get_ydata()[-1]
-    shift = {"xytext": (6, dy), "textcoords": "offset points", "va": "center"}
-    axes.annotate(text, (x, y), color=line.get_color(), annotation_clip=False, **shift)
+    note(axes, (line.get_xdata()[-1], line.get_ydata()[-1]), text, dx=6, dy=dy, color=line.get_color())
+
+
+def rank_axis(axes, ranks):
+    """Put `ranks`, and nothing else, on a logarithmic x axis."""
+    axes.set(xscale="log", xticks=ranks, xticklabels=ranks)
+    axes.minorticks_off()
 
 
 class Explorer:

@@ -3,6 +3,7 @@
 A function returns a figure and its alt text, which the lessons repeat word for word.
 """
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def box(ax, x, y, width, height, text, colour=PALE, ink=INK, size=10):
 
 def arrow(ax, *points, colour=INK):
     """A line through the points, with a head at the last one."""
-    for start, end in zip(points[:-2], points[1:-1], strict=True):
+    for start, end in itertools.pairwise(points[:-1]):
         ax.plot(*zip(start, end, strict=True), color=colour, linewidth=1.2, solid_capstyle="butt")
     style = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0}
     ax.annotate("", points[-1], points[-2], arrowprops=style)
@@ -79,9 +80,9 @@ def argument():
     axes[2].text(2.4, 0.85, "trained", color="#a87400", ha="center")
     axes[2].text(0, -0.1, "That is LoRA", va="center")
     return fig, (
-        "The argument of the course in three pictures. First, a picture M is nearly the product of a thin matrix B "
-        "and a flat matrix A. Second, the change delta W of a weight matrix is treated in the same way. Third, the "
-        "weight W0 stays frozen, and B and A themselves are trained."
+        "The argument of the course in three pictures. First, a picture M is nearly the product of a thin "
+        "matrix B and a flat matrix A. Second, the change delta W of a weight matrix is treated in the same "
+        "way. Third, the weight W0 stays frozen, and B and A themselves are trained."
     )
 
 
@@ -106,8 +107,9 @@ def gpt2_block():
     ax.text(0.05, 1.6, "attention\n4 d²", va="center")
     ax.text(6.5, 0.85, "MLP, 8 d²", va="center")
     return fig, (
-        "One block of GPT-2, from its input at the bottom to its output at the right: attention holds the matrices "
-        "Q, K, V and O of d x d numbers each, the MLP holds one of 4d x d and one of d x 4d; 12 d squared weights in all."
+        "One block of GPT-2, from its input at the bottom to its output at the right: attention holds the "
+        "matrices Q, K, V and O of d x d numbers each, the MLP holds one of 4d x d and one of d x 4d; 12 d "
+        "squared weights in all."
     )
 
 
@@ -140,8 +142,9 @@ def lora():
     ax.text(3.85, 0.15, "trained", color="#a87400", va="center")
     ax.set_ylim(-0.2, 3.5)
     return fig, (
-        "The input x goes two ways: through the frozen weight W0, and through A, which narrows it to r numbers, and B, "
-        "which widens it again; the second result is scaled by alpha over r and both are added to the output h."
+        "The input x goes two ways: through the frozen weight W0, and through A, which narrows it to r "
+        "numbers, and B, which widens it again; the second result is scaled by alpha over r and both are "
+        "added to the output h."
     )
 
 
@@ -174,9 +177,9 @@ def attention_lora():
     arrow(ax, (8.07, 1.65), (8.6, 1.65))
     ax.set_ylim(-0.15, 3.7)
     return fig, (
-        "Self-attention with LoRA: the token vectors go through the frozen fused layer c_attn to Q, K and V, each with "
-        "its own small update beside it; softmax of Q K transposed with the causal mask weighs V; the frozen layer "
-        "c_proj, with an update beside it, gives the output."
+        "Self-attention with LoRA: the token vectors go through the frozen fused layer c_attn to Q, K and "
+        "V, each with its own small update beside it; softmax of Q K transposed with the causal mask weighs "
+        "V; the frozen layer c_proj, with an update beside it, gives the output."
     )
 
 

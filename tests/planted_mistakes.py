@@ -1,7 +1,313 @@
-"""Mistakes that learners make, so that every checker is seen to refuse them with the hint meant for them.
+"""Mistakes that learners make: checker name -> pairs (wrong code in the stub's place, words of its hint)."""
 
-Checker name -> pairs (code, words): the code takes the place of the exercise's stub, in the notebook as it
-has run so far, and the checker must answer with a hint that contains the words. Each has two pairs or more.
-"""
-
-PLANTED = {}
+PLANTED = {
+    # lesson 00
+    "check_product": [
+        ("product_entry = 43", "row first"),
+        ("product_entry = 12", "whole row"),
+        ("product_entry = 19", "first column"),
+    ],
+    "check_outer": [("outer_shape = (4, 3)", "rows come first"), ("outer_shape = (3, 3)", "3 x 4")],
+    "check_transpose": [
+        ("transposed_product = 'A.T @ B.T'", "fit together"),
+        ("transposed_product = 'A @ B'", "one of the two"),
+    ],
+    "check_norm": [("length = 7", "square them first"), ("length = 25", "take the root")],
+    "check_orthogonal": [
+        ("perpendicular = (0, 0)", "excluded"),
+        ("perpendicular = (1, 2)", "yours is 4"),
+        ("perpendicular = (1, -2, 0)", "two numbers"),
+    ],
+    "check_gradient": [("gradient = 10", "inner derivative"), ("gradient = 25", "derivative")],
+    "check_parameters": [("trained_numbers = 50", "what else"), ("trained_numbers = 60", "per output")],
+    # lesson 01
+    "check_numbers_saved": [
+        (
+            "def numbers_saved(rows, columns, rank):\n    return rank * (rows + columns)",
+            "what the factors hold",
+        ),
+        (
+            "def numbers_saved(rows, columns, rank):\n    return rank * (rows + columns) - rows * columns",
+            "subtracted",
+        ),
+        (
+            "def numbers_saved(rows, columns, rank):\n    return max(0, rows * columns - rank * (rows + columns))",
+            "-60",
+        ),
+        ("def numbers_saved(rows, columns, rank):\n    return rows / 0", "ZeroDivisionError"),
+    ],
+    "check_checkerboard": [
+        ("board_B, board_A = np.ones((2, 8)), np.ones((8, 2))", "swapped them"),
+        (
+            "board_A = np.indices((8, 8)).sum(axis=0)[:2] % 2\nboard_B = np.array([[0, 1], [1, 0]] * 4)",
+            "wrong way",
+        ),
+        ("board_B, board_A = np.ones((8, 1)), np.ones((1, 8))", "(8, 1)"),
+        ("board_B, board_A = np.ones((8, 2)), np.ones((2, 8))", "row 0"),
+    ],
+    "check_largest_paying_rank": [
+        (
+            "def largest_paying_rank(rows, columns):\n    return rows * columns / (rows + columns)",
+            "whole number",
+        ),
+        (
+            "def largest_paying_rank(rows, columns):\n    return rows * columns // (rows + columns)",
+            "nothing is saved",
+        ),
+        (
+            "def largest_paying_rank(rows, columns):\n    return round(rows * columns / (rows + columns)) + 1",
+            "83",
+        ),
+    ],
+    # lesson 02
+    "check_rank_for_energy": [
+        ("def rank_for_energy(s, share):\n    return int(np.argmax(energy(s) >= share))", "start at 0"),
+        (
+            "def rank_for_energy(s, share):\n    return int(np.argmax(np.cumsum(s) / s.sum() >= share)) + 1",
+            "squares",
+        ),
+        ("def rank_for_energy(s, share):\n    return int((energy(s) <= share).sum()) + 1", "at least"),
+    ],
+    "check_balanced_factors": [
+        (
+            "def balanced_factors(U, s, Vt, rank):\n    return truncate_svd(U, s, Vt, rank)",
+            "norms of B and A",
+        ),
+        (
+            "def balanced_factors(U, s, Vt, rank):\n"
+            "    return U[:, :rank] * s[:rank], s[:rank, None] * Vt[:rank]",
+            "their squares",
+        ),
+        (
+            "def balanced_factors(U, s, Vt, rank):\n"
+            "    return U[:, :rank] * s[:rank] / 2, s[:rank, None] / 2 * Vt[:rank] / s[:rank, None]",
+            "quarter",
+        ),
+        (
+            "def balanced_factors(U, s, Vt, rank):\n    return U * np.sqrt(s), np.sqrt(s)[:, None] * Vt",
+            "(9, 3)",
+        ),
+    ],
+    "check_control_matrix": [
+        ("def control_matrix(M, rng):\n    return rng.standard_normal(M.shape)", "times as large"),
+        (
+            "def control_matrix(M, rng):\n"
+            "    noise = rng.random(M.shape)\n"
+            "    return noise * np.linalg.norm(M) / np.linalg.norm(noise)",
+            "mean of zero",
+        ),
+        ("def control_matrix(M, rng):\n    return np.full(M.shape, np.sqrt((M**2).mean()))", "twice"),
+        ("def control_matrix(M, rng):\n    return rng.standard_normal(M.shape[0])", "shape"),
+    ],
+    # lesson 03
+    "check_break_even_in_bytes": [
+        (
+            "def break_even_in_bytes(height, width, bytes_per_number):\n"
+            "    return height * width // (height + width)",
+            "counts numbers",
+        ),
+        (
+            "def break_even_in_bytes(height, width, bytes_per_number):\n"
+            "    return height * width // (4 * (height + width))",
+            "138",
+        ),
+        (
+            "def break_even_in_bytes(height, width, bytes_per_number):\n"
+            "    return height * width // (bytes_per_number * (height + width))",
+            "exactly as many",
+        ),
+    ],
+    "check_rank_for_psnr": [
+        (
+            "def rank_for_psnr(s, shape, target):\n"
+            "    for rank in range(len(s)):\n"
+            "        error = eckart_young_error(s, rank) ** 2 / (shape[0] * shape[1])\n"
+            "        if error == 0 or 10 * np.log10(255**2 / error) >= target:\n"
+            "            return rank + 1",
+            "one rank too many",
+        ),
+        (
+            "def rank_for_psnr(s, shape, target):\n"
+            "    for rank in range(1, len(s) + 1):\n"
+            "        error = eckart_young_error(s, rank) ** 2\n"
+            "        if error == 0 or 10 * np.log10(255**2 / error) >= target:\n"
+            "            return rank",
+            "divided by the pixels",
+        ),
+        (
+            "def rank_for_psnr(s, shape, target):\n"
+            "    for rank in range(1, len(s)):\n"
+            "        error = eckart_young_error(s, rank) ** 2 / (shape[0] * shape[1])\n"
+            "        if error > 0 and 10 * np.log10(255**2 / error) >= target:\n"
+            "            return rank\n"
+            "    return len(s)",
+            "every target is reached",
+        ),
+    ],
+    "check_compress_side_by_side": [
+        (
+            "def compress_side_by_side(pixels, rank):\n    return reconstruct(decompose(pixels), min(rank, 18))",
+            "one SVD",
+        ),
+        (
+            "def compress_side_by_side(pixels, rank):\n"
+            "    wide = np.concatenate([pixels[..., c] for c in range(3)], axis=1)\n"
+            "    return reconstruct(decompose(wide), rank)",
+            "come back as",
+        ),
+        (
+            "def compress_side_by_side(pixels, rank):\n"
+            "    wide = pixels.reshape(len(pixels), -1).astype(float)\n"
+            "    B, A = truncate_svd(*np.linalg.svd(wide, full_matrices=False), rank)\n"
+            "    return (B @ A).reshape(pixels.shape)",
+            "uint8",
+        ),
+        (
+            "def compress_side_by_side(pixels, rank):\n"
+            "    wide = np.concatenate([pixels[..., c] for c in range(3)], axis=1)\n"
+            "    return reconstruct(decompose(wide), rank).reshape(pixels.shape)",
+            "in their places",
+        ),
+    ],
+    # lesson 05
+    "check_lora_by_hand": [
+        ("def lora_by_hand(x, W0, A, B, alpha):\n    return x @ W0.T + x @ A.T @ B.T * alpha", "alpha alone"),
+        ("def lora_by_hand(x, W0, A, B, alpha):\n    return x @ W0.T + x @ A.T @ B.T", "where is alpha"),
+        ("def lora_by_hand(x, W0, A, B, alpha):\n    return x @ A.T @ B.T * alpha / len(A)", "frozen part"),
+        (
+            "def lora_by_hand(x, W0, A, B, alpha):\n    return x @ W0.T + x @ A.T @ B.T * alpha / A.shape[1]",
+            "number of rows of A",
+        ),
+        ("def lora_by_hand(x, W0, A, B, alpha):\n    return W0 @ x", "RuntimeError"),
+    ],
+    "check_layer_from_update": [
+        (
+            "def layer_from_update(base, delta_W, rank, alpha):\n"
+            "    layer = LinearWithLoRA(base, rank, alpha)\n"
+            "    U, s, Vt = torch.linalg.svd(delta_W, full_matrices=False)\n"
+            "    layer.lora.B.data.copy_(U[:, :rank] * s[:rank])\n"
+            "    layer.lora.A.data.copy_(Vt[:rank])\n"
+            "    return layer",
+            "undo the scale",
+        ),
+        (
+            "def layer_from_update(base, delta_W, rank, alpha):\n"
+            "    layer = LinearWithLoRA(base, rank, alpha)\n"
+            "    layer.base.weight.data += delta_W\n"
+            "    return layer",
+            "frozen weight has changed",
+        ),
+        (
+            "def layer_from_update(base, delta_W, rank, alpha):\n"
+            "    return LinearWithLoRA(base, rank, alpha)",
+            "have not been set",
+        ),
+        (
+            "def layer_from_update(base, delta_W, rank, alpha):\n"
+            "    layer = LinearWithLoRA(base, rank, alpha)\n"
+            "    layer.lora.B.data.copy_(delta_W[:, :rank])\n"
+            "    return layer",
+            "best approximation",
+        ),
+    ],
+    "check_repaired_lora": [
+        ("RepairedLoRA = BrokenLoRA", "who are the others"),
+        (
+            "class RepairedLoRA(BrokenLoRA):\n"
+            "    def __init__(self, base, rank, alpha):\n"
+            "        super().__init__(base.requires_grad_(False), rank, alpha)",
+            "alpha alone",
+        ),
+        (
+            "class RepairedLoRA(BrokenLoRA):\n"
+            "    def __init__(self, base, rank, alpha):\n"
+            "        super().__init__(base.requires_grad_(False), rank, alpha / rank)",
+            "in which order",
+        ),
+        (
+            "class RepairedLoRA(BrokenLoRA):\n"
+            "    def __init__(self, base, rank, alpha):\n"
+            "        super().__init__(base.requires_grad_(False), rank, alpha / rank)\n"
+            "        nn.init.normal_(self.B)",
+            "before training",
+        ),
+    ],
+    # lesson 06
+    "check_causal_mask": [
+        (
+            "def causal_mask(t, T):\n    return torch.ones(t, T, dtype=torch.bool).tril()",
+            "shift the triangle",
+        ),
+        ("def causal_mask(t, T):\n    return torch.ones(t, T, dtype=torch.bool).triu()", "look ahead"),
+        (
+            "def causal_mask(t, T):\n    return ~torch.ones(t, T, dtype=torch.bool).tril(T - t)",
+            "wrong way round",
+        ),
+        ("def causal_mask(t, T):\n    return torch.ones(t, T).tril(T - t)", "bool"),
+        ("def causal_mask(t, T):\n    return torch.ones(T, T, dtype=torch.bool).tril()", "shape"),
+    ],
+    "check_fused_update": [
+        ("def fused_update(q, k, v):\n    return torch.cat([q, k, v], dim=1)", "transpose it"),
+        ("def fused_update(q, k, v):\n    return torch.cat([q, k, v])", "side by side"),
+        ("def fused_update(q, k, v):\n    return torch.cat([k.T, q.T, v.T], dim=1)", "swapped Q and K"),
+        ("def fused_update(q, k, v):\n    return torch.cat([v.T, k.T, q.T], dim=1)", "then K, then V"),
+    ],
+    "check_rank_for_budget": [
+        (
+            "def rank_for_budget(budget, d, layers, targets):\n    return budget // (2 * d * layers)",
+            "number of targets",
+        ),
+        (
+            "def rank_for_budget(budget, d, layers, targets):\n"
+            "    return budget // (d * layers * len(targets))",
+            "do both A and B",
+        ),
+        (
+            "def rank_for_budget(budget, d, layers, targets):\n"
+            "    return round(budget / (2 * d * layers * len(targets)) + 0.4)",
+            "8 is right",
+        ),
+        (
+            "def rank_for_budget(budget, d, layers, targets):\n"
+            "    return budget / (2 * d * layers * len(targets))",
+            "4.0",
+        ),
+    ],
+    # lesson 07
+    "check_mlp_lora": [
+        ("def mlp_lora(d, layers, rank):\n    return layers * rank * (d + 4 * d)", "one of the two"),
+        ("def mlp_lora(d, layers, rank):\n    return layers * 2 * rank * (d + d)", "4 d"),
+        ("def mlp_lora(d, layers, rank):\n    return 2 * rank * (d + 4 * d)", "one layer"),
+        ("def mlp_lora(d, layers, rank):\n    return layers * 2 * d * 4 * d", "this is the base"),
+    ],
+    "check_explanation": [
+        (
+            "explanation = {39_187_200: ['token vectors'], 28_938_240: ['attention base'], 294_912: ['LoRA on q, v']}",
+            "589,824 to explain",
+        ),
+        (
+            "explanation = {39_187_200: ['the embeddings'], 28_938_240: ['attention base'], 294_912: ['LoRA on q, v']}",
+            "none of the names",
+        ),
+    ],
+    "check_lora_share": [
+        (
+            "def lora_share(name, rank, targets):\n"
+            "    model = apply_lora_to_gpt2(empty_gpt2(name), rank, rank, targets)\n"
+            "    return count_trainable_parameters(model) / count_parameters(model)",
+            "in per cent",
+        ),
+        (
+            "def lora_share(name, rank, targets):\n"
+            "    model = apply_lora_to_gpt2(empty_gpt2(name), rank, rank, targets)\n"
+            "    return 100 * count_trainable_parameters(model) / count_parameters(empty_gpt2(name))",
+            "with the new ones",
+        ),
+        (
+            "def lora_share(name, rank, targets):\n"
+            "    model = apply_lora_to_gpt2(empty_gpt2('gpt2'), 8, 8, ('c_attn',))\n"
+            "    return 100 * count_trainable_parameters(model) / count_parameters(model)",
+            "all three arguments",
+        ),
+    ],
+}

@@ -2,8 +2,9 @@
 
 import matplotlib.pyplot as plt
 import pytest
-from lora_lab.figures import FIGURES, write_all
 from notebook_rules import NOTEBOOKS, ROOT, cells, picture_differences, read, written_pictures
+
+from lora_lab.figures import FIGURES, write_all
 
 IMAGES = ROOT / "images"
 

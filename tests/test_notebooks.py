@@ -42,10 +42,13 @@ each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.ste
 # What each notebook shows, so that a figure, a slider or an exercise cannot get lost unnoticed. Whoever adds
 # or removes one on purpose changes its line here.
 MANIFEST = {
+    "00_start_here": {"figures": 0, "sliders": 0, "exercises": 7},
     "01_matrix_rank": {"figures": 3, "sliders": 0, "exercises": 3},
     "02_svd": {"figures": 3, "sliders": 0, "exercises": 3},
     "03_image_compression": {"figures": 8, "sliders": 1, "exercises": 3},
     "05_lora_from_scratch": {"figures": 3, "sliders": 0, "exercises": 3},
+    "06_attention_with_lora": {"figures": 2, "sliders": 0, "exercises": 3},
+    "07_gpt2_parameter_counting": {"figures": 2, "sliders": 0, "exercises": 3},
 }
 
 

@@ -38,7 +38,7 @@ def check_rank_for_psnr(rank_for_psnr):
         if found == rank + 1:
             return "one rank too many: the smallest rank that reaches the target is asked for"
         if found != rank:
-            return f"for {target:.1f} dB it must be {rank}, yours is {found}; is the error divided by the pixels?"
+            return f"for {target:.1f} dB it must be {rank}, not {found}; is the error divided by the pixels?"
     if rank_for_psnr(np.array([900.0, 500.0, 0.0]), (4, 3), 300.0) != 2:
         return "when nothing is cut off the error is 0 and every target is reached: here at rank 2"
 

@@ -62,6 +62,6 @@ def check_rank_for_budget(rank_for_budget):
     rank = rank_for_budget(600_000, 768, 12, ("q", "k", "v", "o"))
     if rank != 8:
         return (
-            "600,000 numbers for q, k, v, o of GPT-2 small are a little more than rank 8 costs (589,824), and "
+            "600,000 numbers for q, k, v, o of GPT-2 small are a bit more than rank 8 costs, 589,824, and "
             f"less than rank 9: 8 is right, yours is {rank}"
         )

@@ -1,0 +1,86 @@
+"""Checkers of lesson 00, the self-check of what the course assumes."""
+
+import numpy as np
+
+from lora_lab.checks import checker
+
+
+@checker
+def check_product(entry):
+    """Question 1: row 1 times column 2 is 1 * 6 + 2 * 8 = 22."""
+    if entry == 19:
+        return "19 is in the first row and first column"
+    if entry == 43:
+        return "43 is in the second row and first column: row first, then column"
+    if entry == 12:
+        return "2 * 6 multiplies two entries; a matrix product takes a whole row times a whole column"
+    if entry != 22:
+        return f"it is first row times second column, 1 * 6 + 2 * 8, not {entry}"
+
+
+@checker
+def check_outer(shape):
+    """Question 2: (3, 4)."""
+    shape = tuple(shape)
+    if shape == (4, 3):
+        return "rows come first, and the column of 3 has 3 of them"
+    if shape in ((1, 1), ()):
+        return "a single number is the inner product, and it needs vectors of one length"
+    if shape != (3, 4):
+        return f"one entry for each pair of a row and a column: 3 x 4, not {shape}"
+
+
+@checker
+def check_transpose(expression):
+    """Question 3: (A B)^T = B^T A^T."""
+    expression = str(expression).replace(" ", "")
+    if expression == "A.T@B.T":
+        return "A.T is 3 x 2 and B.T is 4 x 3: do these shapes fit together?"
+    if expression != "B.T@A.T":
+        return f"choose one of the two expressions, not {expression!r}"
+
+
+@checker
+def check_norm(length):
+    """Question 4: sqrt(9 + 16) = 5."""
+    if length == 7:
+        return "7 is the sum of the entries; square them first"
+    if length == 25:
+        return "25 is the squared length: take the root"
+    if not np.isclose(float(length), 5):
+        return f"the root of the sum of squares is asked for, not {length}"
+
+
+@checker
+def check_orthogonal(vector):
+    """Question 5: any non-zero multiple of (1, -2)."""
+    vector = np.asarray(vector, dtype=float)
+    if vector.shape != (2,):
+        return f"a vector of two numbers is asked for, yours has shape {vector.shape}"
+    if not vector.any():
+        return "the zero vector is perpendicular to everything, and is excluded"
+    product = float(vector @ [2, 1])
+    if product != 0:
+        return f"its product with (2, 1) must be zero, yours is {product:g}"
+
+
+@checker
+def check_gradient(gradient):
+    """Question 6: 2 (w x - 1) x = 20."""
+    if gradient == 10:
+        return "10 is 2 (w x - 1): the inner derivative, x, is missing"
+    if gradient == 25:
+        return "25 is the value of the expression; its derivative with respect to w is asked for"
+    if not np.isclose(float(gradient), 20):
+        return f"the chain rule gives 2 (w x - 1) x, not {gradient}; run the three lines"
+
+
+@checker
+def check_parameters(count):
+    """Question 7: 5 * 10 weights and 5 biases."""
+    if count == 50:
+        return "50 are the weights; what else does the layer add to each output?"
+    if count == 60:
+        return "the bias has one number per output, not per input"
+    if count != 55:
+        return f"count the entries of the weight, 5 x 10, and of the bias; yours is {count}"
