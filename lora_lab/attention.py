@@ -21,7 +21,7 @@ class SelfAttentionWithLoRA(nn.Module):
     untouched.
     """
 
-    def __init__(self, attention, rank, alpha, targets=ATTENTION_TARGETS, dropout=0.0):
+    def __init__(self, attention, rank, alpha, targets=("q", "k", "v", "o"), dropout=0.0):
         super().__init__()
         check_attention(attention, targets)
         d = attention.embed_dim

@@ -45,6 +45,12 @@ def low_rank_pair(ax, x, y, wide, high, thin=0.22, gap=0.1):
     box(ax, x + thin + gap, y + high - thin, wide, thin, "A", A_BLUE, "white")
 
 
+def update_pair(ax, x, y):
+    """A small A and B in the order in which an input passes them."""
+    box(ax, x, y + 0.06, 0.6, 0.24, "A", A_BLUE, "white")
+    box(ax, x + 0.66, y, 0.24, 0.3, "B", B_GREEN, "white")
+
+
 def argument():
     """The course in three pictures."""
     fig, axes = plt.subplots(1, 3, figsize=(9.6, 3.1))
@@ -89,7 +95,7 @@ def argument():
 def gpt2_block():
     """Where the dense layers sit in one block of GPT-2."""
     fig, ax = canvas(8.4, 4.4)
-    ax.text(0.1, 4.15, "One block of GPT-2 holds six dense layers, 12 d² weights in all", weight="bold")
+    ax.text(0.1, 4.15, "One block of GPT-2 holds six weight matrices, 12 d² numbers in all", weight="bold")
     for x, name in ((1.1, "Q"), (2.2, "K"), (3.3, "V")):
         box(ax, x, 0.75, 0.75, 0.75, f"{name}\nd × d")
     box(ax, 0.95, 1.85, 3.3, 0.45, "which tokens look at which", "white")
@@ -103,7 +109,7 @@ def gpt2_block():
     arrow(ax, (2.575, 3.4), (2.575, 3.7), (4.7, 3.7), (4.7, 1.75), (5.2, 1.75))
     arrow(ax, (5.95, 1.75), (6.5, 1.75))
     arrow(ax, (8.0, 1.75), (8.35, 1.75))
-    ax.text(2.575, 0.05, "token vectors, d numbers each", ha="center")
+    ax.text(2.575, -0.05, "token vectors, d numbers each", ha="center")
     ax.text(0.05, 1.6, "attention\n4 d²", va="center")
     ax.text(6.5, 0.85, "MLP, 8 d²", va="center")
     return fig, (
@@ -116,7 +122,7 @@ def gpt2_block():
 def lora():
     """The two ways of the input through a layer with LoRA."""
     fig, ax = canvas(7.6, 3.5)
-    ax.text(0.1, 3.3, "Beside the frozen weight runs a narrow way that is trained", weight="bold")
+    ax.text(0.1, 3.3, "A narrow, trained path beside the frozen weight", weight="bold")
     ax.text(0.15, 1.6, "x", size=14, va="center")
     box(ax, 1.6, 1.9, 1.9, 1.0, "$W_0$   (out, in)\nfrozen", FROZEN)
     ax.add_patch(Polygon([(1.6, 0.2), (1.6, 1.3), (2.45, 0.9), (2.45, 0.6)], facecolor=A_BLUE, edgecolor=INK))
@@ -127,7 +133,7 @@ def lora():
     ax.text(3.25, 0.75, "B", color="white", ha="center", va="center", size=12)
     ax.text(1.95, 0.02, "(r, in)", ha="center", va="center")
     ax.text(3.25, 0.02, "(out, r)", ha="center", va="center")
-    ax.text(2.6, 1.28, "r numbers", ha="center", size=9)
+    ax.text(2.6, 1.02, "r\nnumbers", ha="center", size=8)
     arrow(ax, (0.4, 1.6), (1.1, 1.6), (1.1, 2.4), (1.6, 2.4))
     arrow(ax, (1.1, 1.6), (1.1, 0.75), (1.6, 0.75))
     arrow(ax, (2.45, 0.75), (2.75, 0.75))
@@ -156,19 +162,18 @@ def attention_lora():
     ax.plot([0.35, 0.8], [1.6, 1.6], color=INK, linewidth=1.2)
     for y, name in ((2.5, "Q"), (1.4, "K"), (0.3, "V")):
         box(ax, 1.2, y, 1.0, 0.62, f"$W_{name.lower()}$", FROZEN)
-        low_rank_pair(ax, 1.2, y - 0.36, 0.6, 0.3, thin=0.24, gap=0.06)
+        update_pair(ax, 1.2, y - 0.36)
         arrow(ax, (0.8, 1.6), (0.8, y + 0.31), (1.2, y + 0.31))
         arrow(ax, (0.8, y + 0.31), (0.8, y - 0.2), (1.2, y - 0.2))
         ax.text(2.75, y + 0.2, f"+  {name}", va="center", size=12)
         arrow(ax, (2.2, y + 0.31), (2.68, y + 0.24))
         arrow(ax, (2.1, y - 0.2), (2.4, y - 0.2), (2.7, y + 0.12))
-    ax.add_patch(Rectangle((1.1, 0.25), 1.2, 2.95, fill=False, edgecolor=INK, linestyle=":"))
-    ax.text(1.7, 3.27, "one fused layer, c_attn", ha="center", size=9)
+    ax.text(1.7, 3.2, "grey: one fused layer, c_attn", ha="center", size=9)
     box(ax, 3.7, 1.0, 2.1, 1.3, "softmax($QK^T/\\sqrt{d_{head}}$\n+ causal mask) V", "white")
     for y in (2.7, 1.6, 0.5):
         arrow(ax, (3.35, y), (3.7, min(max(y, 1.2), 2.1)))
     box(ax, 6.5, 1.5, 1.0, 0.62, "$W_o$\nc_proj", FROZEN, size=9)
-    low_rank_pair(ax, 6.5, 0.94, 0.6, 0.3, thin=0.24, gap=0.06)
+    update_pair(ax, 6.5, 0.94)
     arrow(ax, (5.8, 1.8), (6.5, 1.8))
     arrow(ax, (6.1, 1.8), (6.1, 1.1), (6.5, 1.1))
     ax.text(7.95, 1.65, "+", size=14, va="center", ha="center")
