@@ -13,6 +13,7 @@ import traceback
 
 import matplotlib.pyplot as plt
 from IPython.display import display
+from PIL import Image
 
 INK, FROZEN, TRAINED, A_BLUE, B_GREEN = "#222222", "#9b9b9b", "#e69f00", "#0072b2", "#009e73"
 SKY, ROSE = "#56b4e9", "#cc79a7"  # for what is none of these, beside INK
@@ -47,10 +48,12 @@ class Picture:
     def __init__(self, figure, alt):
         if not alt.strip():
             raise ValueError("alt must say in words what the figure shows")
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", bbox_inches="tight", metadata={"Software": None})
+        drawn, stored = io.BytesIO(), io.BytesIO()
+        figure.savefig(drawn, format="png", bbox_inches="tight")
+        # 256 colours are enough, and halve a notebook full of photographs.
+        Image.open(drawn).convert("RGB").quantize(256).save(stored, format="png", optimize=True)
         self.width = round(figure.get_figwidth() * 100)
-        self.png, self.alt = buffer.getvalue(), alt
+        self.png, self.alt = stored.getvalue(), alt
         plt.close(figure)
 
     def _repr_html_(self):

@@ -64,8 +64,10 @@ def factor_size(rows, columns, rank):
 
 def break_even_rank(rows, columns):
     """The rank r* = rows * columns / (rows + columns) at which B and A hold as many numbers as the matrix
-    itself.
+    itself. ValueError for a side below 1.
     """
+    if min(rows, columns) < 1:
+        raise ValueError(f"a matrix has at least one row and one column, got {rows} x {columns}")
     return rows * columns / (rows + columns)
 
 

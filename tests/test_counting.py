@@ -119,3 +119,17 @@ def test_the_printed_count_of_new_layers_left_trainable():
 def test_counting_needs_no_memory():
     with torch.device("meta"):
         assert count_parameters(nn.Linear(100_000, 100_000, bias=False)) == 10**10
+
+
+@pytest.mark.parametrize("sizes", [(0, 12), (768, 0), (-1, 12), (768, 12, 0)])
+def test_a_gpt2_without_a_size_is_refused(sizes):
+    with pytest.raises(ValueError, match="at least 1"):
+        gpt2_parameters(*sizes)
+
+
+@pytest.mark.parametrize(
+    "rank, error", [(0, ValueError), (-1, ValueError), (5, ValueError), (2.0, TypeError)]
+)
+def test_numbers_of_an_impossible_rank_are_refused(rank, error):
+    with pytest.raises(error, match=str(rank)):
+        lora_parameters([(10, 10), (4, 12)], rank)

@@ -221,3 +221,8 @@ def test_an_unknown_norm_is_a_value_error_that_names_it(norm):
     with pytest.raises(ValueError, match="'frobenius' or 'spectral'") as error:
         eckart_young_error(np.array([2.0, 1.0]), 1, norm)
     assert repr(norm) in str(error.value)
+
+
+def test_a_matrix_without_rows_has_no_break_even_rank():
+    with pytest.raises(ValueError, match="0 x 5"):
+        break_even_rank(0, 5)
