@@ -1,0 +1,110 @@
+"""The training loop: what it changes, what it reports, and when it stops."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lora_lab.gpt2 import apply_lora_to_gpt2, random_gpt2
+from lora_lab.training import IGNORED, evaluate, fit, shuffled_batches
+
+
+@pytest.fixture
+def data():
+    """Rows that count upwards from a random start: easy to learn."""
+    start = torch.randint(0, 80, (64, 1), generator=torch.Generator().manual_seed(0))
+    ids = start + torch.arange(12)
+    return ids, ids.clone()
+
+
+@pytest.fixture
+def model():
+    return random_gpt2(initializer_range=0.02)
+
+
+def test_the_loss_falls_and_the_history_says_when(model, data):
+    before = evaluate(model, *data)
+    history = fit(model, *data, steps=60, rate=3e-3, held_out=data, every=20)
+    assert [entry["step"] for entry in history] == [20, 40, 60]
+    assert history[-1]["held_out"] == evaluate(model, *data) < before / 2
+
+
+def test_the_loss_of_an_entry_is_the_mean_since_the_last(model, data):
+    one_by_one = fit(copy.deepcopy(model), *data, steps=4, rate=1e-3, held_out=data, every=1)
+    at_the_end = fit(model, *data, steps=4, rate=1e-3)
+    assert at_the_end == [{"step": 4, "loss": pytest.approx(sum(e["loss"] for e in one_by_one) / 4)}]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_one_does_not(model, data):
+    runs = [copy.deepcopy(model) for _ in range(3)]
+    for run, seed in zip(runs, (1, 1, 2), strict=True):
+        fit(run, *data, steps=3, rate=1e-3, seed=seed)
+    first, same, other = (torch.cat([p.flatten() for p in run.parameters()]) for run in runs)
+    assert torch.equal(first, same) and not torch.equal(first, other)
+
+
+def test_what_is_frozen_does_not_move_and_what_is_trainable_does(model, data):
+    apply_lora_to_gpt2(model, 2, 2)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    fit(model, *data, steps=3, rate=1e-2, weight_decay=0.1)
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[name]) != parameter.requires_grad
+
+
+def test_evaluation_is_the_mean_cross_entropy_of_all_predicted_tokens(model, data):
+    ids, labels = data[0], data[1].clone()
+    labels[::2, 5:] = IGNORED  # rows of unequal length must be weighted by their tokens
+    logits = model(ids).logits[:, :-1].flatten(0, 1)
+    expected = F.cross_entropy(logits, labels[:, 1:].flatten(), ignore_index=IGNORED).item()
+    assert evaluate(model, ids, labels, batch_size=7) == pytest.approx(expected, rel=1e-5)
+
+
+def test_every_row_comes_once_in_each_pass_in_a_new_order():
+    batches = shuffled_batches(10, 5, seed=0)
+    passes = [torch.cat([next(batches), next(batches)]).tolist() for _ in range(2)]
+    assert sorted(passes[0]) == sorted(passes[1]) == list(range(10)) and passes[0] != passes[1]
+
+
+def test_the_rate_rises_during_the_warm_up():
+    class Slope(nn.Module):
+        """Its loss is w itself: a step of AdamW is the rate."""
+
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.zeros(()))
+            self.seen = []
+
+        def forward(self, ids, labels):
+            self.seen.append(self.w.item())
+            self.loss = self.w * 1.0
+            return self
+
+    slope = Slope()
+    fit(slope, torch.zeros(1, 1), torch.zeros(1, 1), steps=5, rate=0.1, batch_size=1, warmup=2)
+    steps = [a - b for a, b in zip(slope.seen[:-1], slope.seen[1:], strict=True)]
+    assert steps == pytest.approx([0.05, 0.1, 0.1, 0.1], rel=1e-4)
+
+
+def test_a_model_without_anything_trainable_is_refused(model, data):
+    with pytest.raises(ValueError, match="everything is frozen"):
+        fit(model.requires_grad_(False), *data, steps=1, rate=1e-3)
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"rate": 0}, {"batch_size": 0}, {"batch_size": 65}])
+def test_impossible_arguments_are_refused_before_anything_moves(model, data, wrong):
+    before = model.lm_head.weight.clone()
+    with pytest.raises(ValueError, match="batch_size from 1 to 64"):
+        fit(model, *data, **{"steps": 1, "rate": 1e-3, **wrong})
+    assert torch.equal(model.lm_head.weight, before)
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_step(model, data):
+    with pytest.raises(FloatingPointError, match=r"step \d+: try a rate"):
+        fit(model, *data, steps=50, rate=1e30)
+
+
+def test_the_bar_leaves_no_trace(model, data, capsys):
+    fit(model, *data, steps=2, rate=1e-3, progress=True)
+    assert capsys.readouterr().out == ""
