@@ -4,7 +4,7 @@ PIP_FLAGS ?=
 BIN := .venv/bin
 NOTEBOOKS ?= notebooks/*.ipynb
 
-.PHONY: lab test notebooks figures lint clean
+.PHONY: lab test notebooks figures model lint clean
 
 lab: .venv/ready            ## open the course
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
@@ -20,6 +20,9 @@ notebooks: .venv/ready      ## run the lessons top to bottom and save their outp
 
 figures: .venv/ready        ## draw the diagrams in images/ again
 	$(BIN)/python -m lora_lab.figures
+
+model: .venv/ready          ## train the pretrained model that ships anew, in some minutes
+	$(BIN)/python -m lora_lab.pretraining
 
 lint: .venv/ready           ## repair what ruff can repair
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format lora_lab tests

@@ -1,11 +1,19 @@
 """A GPT-2 to practise on, LoRA put into it, and taken out again. Lessons 06 and 07 build on this file."""
 
+import os
+from pathlib import Path
+
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 from transformers.models.gpt2.modeling_gpt2 import GPT2Block
+from transformers.utils.logging import disable_progress_bar
 
 from lora_lab.attention import ATTENTION_TARGETS, SelfAttentionWithLoRA
 from lora_lab.lora import LinearWithLoRA, lora_modules
+
+# The model of every lesson that needs a pretrained one: set LORA_LAB_MODEL to "gpt2" to use the real one.
+MODEL_NAME = os.environ.get("LORA_LAB_MODEL", "story-gpt2")
+MODELS = Path(__file__).parent / "models"
 
 # Width d, layers L and heads of the four published sizes (Radford et al., 2019, table 2).
 GPT2_SIZES = {
@@ -29,10 +37,39 @@ def random_gpt2(seed=0, **config):
     outside is not touched.
     """
     small = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 64, "vocab_size": 100}
-    special = {"initializer_range": 0.2, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+    special = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0, "loss_type": "ForCausalLM"}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return GPT2LMHeadModel(GPT2Config(**{**small, **special, **config})).eval()
+        return GPT2LMHeadModel(GPT2Config(**{"initializer_range": 0.2, **small, **special, **config})).eval()
+
+
+def load_gpt2(name=MODEL_NAME):
+    """A pretrained GPT-2 in float32 and eval mode: "story-gpt2", which ships with the course, one of
+    GPT2_SIZES if its weights are in the local cache, or any folder in Hugging Face format (safetensors only).
+
+    Nothing is downloaded: FileNotFoundError, with what to do, if the weights are not on this machine.
+    """
+    model = from_local(GPT2LMHeadModel, name, use_safetensors=True, dtype=torch.float32)
+    model.loss_type = "ForCausalLM"  # transformers warns if it has to guess
+    return model.eval()
+
+
+def load_tokenizer(name=MODEL_NAME):
+    """The tokenizer that belongs to `load_gpt2(name)`. Raises what `load_gpt2` raises."""
+    return from_local(AutoTokenizer, name)
+
+
+def from_local(kind, name, **options):
+    """`kind.from_pretrained(name)` without a network."""
+    folder = MODELS / name if (MODELS / name).is_dir() else name
+    disable_progress_bar()  # of loading a few weights, which would stay in a saved notebook
+    try:
+        return kind.from_pretrained(folder, local_files_only=True, **options)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"{name!r} is not on this machine: fetch it once with `hf download {name}`, give the folder of a "
+            "GPT-2, or use 'story-gpt2', which ships with the course"
+        ) from error
 
 
 def empty_gpt2(name):
