@@ -4,8 +4,13 @@ low_rank    rank, the truncated SVD, its error, and what a factorisation costs (
 images      a picture as a matrix: load it, truncate it, measure how good it still is (numpy and pillow)
 lora        LoRALayer and LinearWithLoRA: W0 x + (alpha / r) B A x, and merging (torch)
 attention   SelfAttentionWithLoRA: LoRA on the queries, keys, values and the output of GPT-2's attention
-gpt2        a GPT-2 to practise on; put LoRA into it and take it out again
+gpt2        a GPT-2, random or pretrained; put LoRA into it and take it out again
 counting    parameters, counted on a model and from a closed formula
+adapters    save and load adapters, in the file format of PEFT; adapter_files reads and writes the two files,
+            fused_adapters turns separate q, k and v into the one layer that PEFT knows
+stories     the toy language that the shipped model speaks, with its exact entropy
+training    one training loop; nothing in it knows LoRA
+pretraining how the shipped model, models/story-gpt2, was made
 drawing     how every figure of the course looks, and how a notebook shows it
 figures     the diagrams in images/, one function each
 checks      one checker per exercise, one module per lesson
