@@ -15,6 +15,8 @@ from lora_lab.gpt2 import (
     TARGETS,
     apply_lora_to_gpt2,
     empty_gpt2,
+    load_gpt2,
+    load_tokenizer,
     random_gpt2,
     remove_lora_from_gpt2,
 )
@@ -367,3 +369,41 @@ def test_the_attention_is_replaced_only_if_one_of_its_own_targets_is_named():
     assert isinstance(block.attn, SelfAttentionWithLoRA) and isinstance(
         block.attn.base.c_attn, LinearWithLoRA
     )
+
+
+# Pretrained models
+
+
+def test_the_shipped_model_is_loaded_ready_to_use():
+    model, tokenizer = load_gpt2(), load_tokenizer()
+    ids = torch.tensor(
+        [[tokenizer.eos_token_id, *tokenizer("Once upon a time there was a child called Mia.").input_ids]]
+    )
+    assert not model.training and model.dtype == torch.float32
+    assert model(ids, labels=ids).loss < 1.0
+
+
+def test_a_local_folder_is_loaded_as_it_is(tmp_path):
+    saved = random_gpt2()
+    saved.save_pretrained(tmp_path)
+    loaded = load_gpt2(tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(saved.parameters(), loaded.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("load", [load_gpt2, load_tokenizer])
+def test_a_model_that_is_not_on_this_machine_is_not_fetched(load):
+    with pytest.raises(FileNotFoundError, match="'gpt2-medium' is not on this machine: fetch it once"):
+        load("gpt2-medium")
+
+
+def test_pickled_weights_are_not_read(tmp_path):
+    model = random_gpt2()
+    model.config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(FileNotFoundError):
+        load_gpt2(tmp_path)
+
+
+def test_loading_prints_nothing(capfd):
+    load_gpt2()
+    assert capfd.readouterr() == ("", "")
