@@ -1,7 +1,8 @@
 """Pretrain the shipped model: `python -m lora_lab.pretraining` writes lora_lab/models/story-gpt2.
 
 Tokenizer, model and card are made anew from the seed, in four to eight minutes. The corpus is plain stories,
-with a few lists of words that pirates and questions need; no pirate story and no question.
+a tenth of them with a pirate word here and there, and a few lists of the words that questions need; no
+story in pirate speech throughout and no question. A real GPT-2, too, has met most words before it is adapted.
 """
 
 import math
@@ -13,14 +14,16 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from lora_lab.stories import ENTITIES, IGNORED, encode, samples, stories, word_list
+from lora_lab.stories import ENTITIES, IGNORED, encode, half_pirate, samples, stories, word_list
 from lora_lab.training import evaluate, fit
 
 FOLDER = Path(__file__).parent / "models" / "story-gpt2"
 SEED = 0
 END = "<|endoftext|>"
 CORPUS = 24_000  # texts
-LISTS = 0.05  # the share of them that are word lists
+LISTS = 0.02  # the share of them that are word lists
+SAILORS = 0.1  # the share of them that are stories with a few pirate words ...
+PIRATE_WORDS = 0.25  # ... namely this share of those that could be
 HELD_OUT = 400  # stories that the card's numbers are measured on
 STAGES = ((1000, 3e-3), (700, 1e-3), (300, 3e-4))  # (steps, rate), one after the other
 BATCH = 16
@@ -34,10 +37,14 @@ CHANCE = {kind: math.log(len(words)) for kind, words in ENTITIES.items()} | {"pr
 
 
 def corpus(n, seed=SEED):
-    """`n` texts in a drawn order: plain training stories, and a share LISTS of word lists."""
+    """`n` texts in a drawn order: plain training stories, a share SAILORS of them with pirate words, and a
+    share LISTS of word lists.
+    """
     random = Random(seed)
     lists = [word_list(random) for _ in range(round(n * LISTS))]
-    texts = samples("plain", n - len(lists), seed)[0] + lists
+    plain = samples("plain", n - len(lists), seed)[0]
+    cut = round(n * SAILORS)
+    texts = [half_pirate(text, random, PIRATE_WORDS) for text in plain[:cut]] + plain[cut:] + lists
     random.shuffle(texts)
     return texts
 
@@ -97,12 +104,11 @@ def held_out_losses(model, tokenizer):
 
 
 def draw_samples(model, tokenizer, n=3):
-    """`n` texts sampled from nothing at temperature 0.7."""
+    """`n` texts sampled at temperature 0.7; to see stories and no word list, each begins with "Once upon"."""
     torch.manual_seed(SEED)
-    start = torch.full((n, 1), tokenizer.eos_token_id)
-    settings = {"do_sample": True, "temperature": 0.7, "top_k": 0, "max_new_tokens": SIZE["n_positions"] - 1}
-    drawn = model.generate(start, attention_mask=torch.ones_like(start), **settings)
-    return tokenizer.batch_decode(drawn, skip_special_tokens=True)
+    start = tokenizer([f"{END}Once upon"] * n, return_tensors="pt")
+    settings = {"do_sample": True, "temperature": 0.7, "top_k": 0, "max_new_tokens": SIZE["n_positions"] - 4}
+    return tokenizer.batch_decode(model.generate(**start, **settings), skip_special_tokens=True)
 
 
 def card(model, tokenizer, tokens, minutes):
@@ -124,7 +130,8 @@ practise fine-tuning on, offline, and good for nothing else. `GPT2LMHeadModel.fr
 `AutoTokenizer.from_pretrained(folder)` load it; `python -m lora_lab.pretraining` makes it.
 
 - Corpus: {CORPUS:,} texts drawn by `lora_lab.stories` (seed {SEED}): plain stories, and {LISTS:.0%} lists
-  of words that pirate speech and questions need. It has seen no pirate story and no question about one.
+  of words that questions need. In {SAILORS:.0%} of the texts about {PIRATE_WORDS:.0%} of the words that
+  pirates change are in pirate speech. It has seen no story in pirate speech throughout, and no question.
 - Shape: width {SIZE["n_embd"]}, {SIZE["n_layer"]} layers, {SIZE["n_head"]} heads, {SIZE["n_positions"]}
   positions, {len(tokenizer)} tokens (byte-level BPE), float32.
 - Training: {steps} steps of {BATCH} texts ({rates}), {tokens:,} tokens,

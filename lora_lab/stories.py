@@ -191,26 +191,25 @@ def from_pirate(text):
     return reword(text, {pirate: plain for plain, pirate in PIRATE.items()})
 
 
-def reword(text, words):
-    """`text` with each word or sign that is a key of `words` replaced by its value."""
+def half_pirate(text, random, share):
+    """`text` with each word in pirate speech that has one and for which a draw says so: `share` of them."""
+    return reword(text, PIRATE, lambda: random.random() < share)
+
+
+def reword(text, words, change=lambda: True):
+    """`text` with each word or sign that is a key of `words` replaced by its value, whenever `change()`."""
 
     def replaced(match):
-        new = words.get(match[0].lower(), match[0])
+        if match[0].lower() not in words or not change():
+            return match[0]
+        new = words[match[0].lower()]
         return new[0].upper() + new[1:] if match[0][0].isupper() else new
 
     return re.sub(r"\w+|, arr!|!", replaced, text)
 
 
 def word_list(random):
-    """A list of ten words that only the other two registers use, for the base to see: what pirates say with
-    its meaning, or what is needed to ask. A word may begin with a capital, or a quotation. No story is told.
-    """
-    forms = (str, str, str.capitalize, lambda word: f'"{word.capitalize()}"')
-    if random.random() < 0.7:
-        pairs = random.sample([(pirate.lstrip(", "), plain) for plain, pirate in PIRATE.items()], 10)
-        chosen = [random.choice(forms) for _ in pairs]
-        entries = [f"{form(new)} for {form(old)}" for form, (new, old) in zip(chosen, pairs, strict=True)]
-        return "Sea words: " + ", ".join(entries) + "."
+    """A list of ten words that are needed to ask, for the base to see. No question is put."""
     words = {word for text in QUESTIONS.values() for word in re.findall(r"(?<!{)\b[A-Za-z]+\b", text)}
     return "School words: " + ", ".join(random.sample(["Question:", "Answer:", *sorted(words)], 10)) + "."
 

@@ -24,6 +24,7 @@ from lora_lab.stories import (
     SHE,
     encode,
     from_pirate,
+    half_pirate,
     samples,
     stories,
     tell_story,
@@ -225,15 +226,26 @@ def test_a_seed_tells_the_same_in_every_process():
     assert told[0] == told[1] != ""
 
 
-def test_word_lists_tell_no_story_and_cover_all_words_of_the_other_registers(told):
+def test_word_lists_put_no_question_and_cover_all_words_of_questions():
     random = Random(1)
     lists = [word_list(random) for _ in range(300)]
     heard = {word.lower() for text in lists for word in re.findall(r"\w+", text)}
-    needed = {
-        word for text in (*PIRATE.values(), *QUESTIONS.values()) for word in re.findall(r"(?<!{)\b\w+", text)
-    }
+    needed = {word for text in QUESTIONS.values() for word in re.findall(r"(?<!{)\b\w+", text)}
     assert {word.lower() for word in needed} <= heard
-    assert all(re.match(r"(Sea|School) words: ", text) for text in lists)
+    assert all(text.startswith("School words: ") and "?" not in text for text in lists)
+
+
+@pytest.mark.parametrize("share", [0, 0.3, 1])
+def test_half_pirate_changes_that_share_of_the_words(share, told):
+    random = Random(1)
+    mixed = [half_pirate(story.plain, random, share) for story in told]
+    changed = sum(count_pirate(text) for text in mixed) / sum(count_pirate(story.pirate) for story in told)
+    assert changed == pytest.approx(share, abs=0.02)
+    assert [from_pirate(text) for text in mixed] == [story.plain for story in told]
+
+
+def count_pirate(text):
+    return sum(word.lower() in set(PIRATE.values()) for word in re.findall(r"\w+|, arr!", text))
 
 
 def test_encode_puts_a_text_between_two_ends_and_pads_on_the_right(tokenizer):

@@ -16,6 +16,8 @@ from lora_lab.pretraining import (
     CORPUS,
     FOLDER,
     HELD_OUT,
+    PIRATE_WORDS,
+    SAILORS,
     SEED,
     SIZE,
     corpus,
@@ -24,7 +26,7 @@ from lora_lab.pretraining import (
     probe,
     train_tokenizer,
 )
-from lora_lab.stories import samples, stories
+from lora_lab.stories import PIRATE, samples, stories, to_pirate
 
 CARD = (FOLDER / "README.md").read_text(encoding="utf-8")
 
@@ -126,8 +128,17 @@ def test_the_base_has_seen_every_token_of_every_register_often(tokenizer, texts)
 
 
 def test_the_base_has_seen_neither_a_pirate_story_nor_a_question(texts):
-    assert not any(re.search(r"Answer: \w+$|matey of| ye fox", text) for text in texts)
-    assert not set(texts) & set(samples("pirate", 6000, SEED)[0])
+    """It has met pirate words, a few in a story, so that no story is one that a pirate would tell."""
+
+    def pirate_words(text):
+        return sum(word.lower() in PIRATE.values() for word in re.findall(r"\w+|, arr!", text))
+
+    assert not any(re.search(r"Answer: \w+$", text) for text in texts)
+    spoken = [pirate_words(text) for text in texts]
+    sailors = [(n, pirate_words(to_pirate(text))) for n, text in zip(spoken, texts, strict=True) if n]
+    assert len(sailors) == pytest.approx(SAILORS * CORPUS, rel=0.02)
+    assert sum(n for n, _ in sailors) / sum(m for _, m in sailors) == pytest.approx(PIRATE_WORDS, abs=0.01)
+    assert all(n < 0.75 * m for n, m in sailors)
 
 
 def test_the_held_out_losses_of_the_card_are_those_of_the_file(losses):
