@@ -51,6 +51,7 @@ def load_gpt2(name=MODEL_NAME):
     """
     model = from_local(GPT2LMHeadModel, name, use_safetensors=True, dtype=torch.float32)
     model.loss_type = "ForCausalLM"  # transformers warns if it has to guess
+    model.name_or_path = str(name)  # what an adapter says it was made for: not where the files are here
     return model.eval()
 
 
