@@ -4,7 +4,7 @@ PIP_FLAGS ?=
 BIN := .venv/bin
 NOTEBOOKS ?= notebooks/*.ipynb
 
-.PHONY: lab test notebooks figures model lint clean
+.PHONY: lab test notebooks figures model runs lint clean
 
 lab: .venv/ready            ## open the course
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
@@ -22,6 +22,9 @@ figures: .venv/ready        ## draw the diagrams in images/ again
 
 model: .venv/ready          ## train the pretrained model that ships anew, in some minutes
 	$(BIN)/python -m lora_lab.pretraining
+
+runs: .venv/ready           ## make the stored runs of lesson 08 again, in a quarter of an hour
+	$(BIN)/python -m lora_lab.experiments
 
 lint: .venv/ready           ## repair what ruff can repair
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format lora_lab tests

@@ -12,3 +12,5 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HOME"] = os.path.join(os.path.dirname(__file__), ".no_cache")
 # Otherwise jupyter_core warns that its folders will move.
 os.environ["JUPYTER_PLATFORM_DIRS"] = "1"
+# nbval does not know that a cell can be cleared, as the progress bar of a training does when it is done.
+os.environ["TQDM_DISABLE"] = "1"

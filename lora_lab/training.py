@@ -92,9 +92,17 @@ def shuffled_batches(n, batch_size, seed):
 
 
 def progress_bar(steps, show):
-    """The numbers 1 to `steps`, with a bar that disappears when it is done if `show` is true."""
+    """The numbers 1 to `steps`, with a bar if `show` is true. When it is done it is gone: a notebook's cell
+    is cleared, so that the bar is not saved with it. TQDM_DISABLE=1 in the environment hides it.
+    """
     if not show:
-        return range(1, steps + 1)
+        yield from range(1, steps + 1)
+        return
     from tqdm.auto import tqdm
 
-    return tqdm(range(1, steps + 1), leave=False)
+    bar = tqdm(range(1, steps + 1), leave=False)
+    yield from bar
+    if hasattr(bar, "container"):  # a bar of a notebook
+        from IPython.display import clear_output
+
+        clear_output()

@@ -310,4 +310,54 @@ PLANTED = {
             "all three arguments",
         ),
     ],
+    # lesson 08
+    "check_perplexity": [
+        (
+            "def perplexity(losses):\n    return sum(math.exp(loss) for loss in losses) / len(losses)",
+            "mean of the losses first",
+        ),
+        ("def perplexity(losses):\n    return math.exp(sum(losses))", "not the sum"),
+        ("def perplexity(losses):\n    return sum(losses) / len(losses)", "e to its power"),
+        ("def perplexity(losses):\n    return 2 ** (sum(losses) / len(losses))", "natural logarithms"),
+    ],
+    "check_training_bytes": [
+        ("def training_bytes(total, trainable):\n    return 16 * trainable", "frozen weights"),
+        ("def training_bytes(total, trainable):\n    return 4 * total + 8 * trainable", "two running means"),
+        ("def training_bytes(total, trainable):\n    return 4 * total + 16 * trainable", "counts once"),
+        ("def training_bytes(total, trainable):\n    return total + 3 * trainable", "each has four bytes"),
+    ],
+    "check_prepare": [
+        (
+            "def prepare(texts):\n"
+            "    rows = [[tokenizer.eos_token_id, *tokenizer(text).input_ids, tokenizer.eos_token_id] for text in texts]\n"
+            "    length = max(map(len, rows)) + 1\n"
+            "    ids = torch.tensor([row + [tokenizer.eos_token_id] * (length - len(row)) for row in rows])\n"
+            "    return ids, ids.roll(-1, dims=1)",
+            "shifted by one",
+        ),
+        (
+            "def prepare(texts):\n"
+            "    rows = [[tokenizer.eos_token_id, *tokenizer(text).input_ids, tokenizer.eos_token_id] for text in texts]\n"
+            "    length = max(map(len, rows))\n"
+            "    ids = torch.tensor([row + [tokenizer.eos_token_id] * (length - len(row)) for row in rows])\n"
+            "    return ids, ids.clone()",
+            "padding still counts",
+        ),
+        (
+            "def prepare(texts):\n"
+            "    rows = [[tokenizer.eos_token_id, *tokenizer(text).input_ids, tokenizer.eos_token_id] for text in texts]\n"
+            "    length = max(map(len, rows))\n"
+            "    ids = torch.tensor([row + [tokenizer.eos_token_id] * (length - len(row)) for row in rows])\n"
+            "    return ids, ids.masked_fill(ids == tokenizer.eos_token_id, -100)",
+            "never stop",
+        ),
+        (
+            "def prepare(texts):\n"
+            "    rows = [tokenizer(text).input_ids for text in texts]\n"
+            "    length = max(map(len, rows))\n"
+            "    ids = torch.tensor([row + [tokenizer.eos_token_id] * (length - len(row)) for row in rows])\n"
+            "    return ids, ids.masked_fill(ids == tokenizer.eos_token_id, -100)",
+            "between two end-of-text tokens",
+        ),
+    ],
 }

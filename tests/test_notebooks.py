@@ -49,6 +49,7 @@ MANIFEST = {
     "05_lora_from_scratch": {"figures": 3, "sliders": 0, "exercises": 3},
     "06_attention_with_lora": {"figures": 2, "sliders": 0, "exercises": 3},
     "07_gpt2_parameter_counting": {"figures": 2, "sliders": 0, "exercises": 3},
+    "08_fine_tuning": {"figures": 4, "sliders": 0, "exercises": 3},
 }
 
 

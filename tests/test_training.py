@@ -2,13 +2,15 @@
 
 import copy
 
+import nbformat
 import pytest
 import torch
+from nbclient import NotebookClient
 from torch import nn
 from torch.nn import functional as F
 
 from lora_lab.gpt2 import apply_lora_to_gpt2, random_gpt2
-from lora_lab.training import IGNORED, evaluate, fit, shuffled_batches
+from lora_lab.training import IGNORED, evaluate, fit, progress_bar, shuffled_batches
 
 
 @pytest.fixture
@@ -105,6 +107,25 @@ def test_a_loss_that_is_not_finite_stops_with_its_step(model, data):
         fit(model, *data, steps=50, rate=1e30)
 
 
-def test_the_bar_leaves_no_trace(model, data, capsys):
-    fit(model, *data, steps=2, rate=1e-3, progress=True)
+def test_the_bar_leaves_no_trace_in_a_notebook(monkeypatch):
+    monkeypatch.delenv("TQDM_DISABLE")
+    cell = "from lora_lab.training import progress_bar\nfor step in progress_bar(3, True): pass\nprint(step)"
+    shown = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
+    messages = []
+    client = NotebookClient(shown, store_widget_state=False)
+    process = client.process_message
+
+    def listen(message, *more):
+        messages.append(message["msg_type"])
+        return process(message, *more)
+
+    client.process_message = listen
+    client.execute()
+    assert "comm_open" in messages  # there was a bar ...
+    assert [output["text"] for output in shown.cells[0].outputs] == ["3\n"]  # ... and it is gone
+
+
+def test_the_bar_leaves_nothing_on_standard_output(monkeypatch, capsys):
+    monkeypatch.delenv("TQDM_DISABLE")
+    assert list(progress_bar(3, True)) == list(progress_bar(3, False)) == [1, 2, 3]
     assert capsys.readouterr().out == ""
