@@ -177,7 +177,7 @@ def train_questions(folder):
     return folder
 
 
-def main():
+def store_all():
     """Make everything anew, and write it when all is done."""
     times = step_times()  # first, while nothing else is running
     stored = {"floor": round(floor_per_token("pirate"), 5), **measure_all(), "milliseconds_per_step": times}
@@ -190,4 +190,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    store_all()

@@ -34,7 +34,7 @@ from planted_mistakes import PLANTED
 from lora_lab.checks import Verdict
 from lora_lab.drawing import Explorer
 
-SECONDS_PER_NOTEBOOK = 60
+SECONDS_PER_NOTEBOOK = 180
 CONFTESTS = ("conftest.py", "notebooks/conftest.py", "tests/conftest.py")
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
