@@ -197,7 +197,7 @@ def peft_family():
     box(ax, 3.3, 3.95, 3.0, 0.45, "parameter-efficient fine-tuning", "white")
     for x, width, text in (
         (0.3, 4.2, "additive\nnew parts are trained"),
-        (4.75, 2.2, "selective\nsome old parts are trained"),
+        (4.75, 2.2, "selective\nold parts are trained"),
         (7.25, 2.2, "reparametrised\na smaller form is trained"),
     ):
         ax.plot([4.8, 4.8, x + width / 2, x + width / 2], [3.95, 3.75, 3.75, 3.55], color=INK, linewidth=1.2)
