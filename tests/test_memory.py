@@ -87,3 +87,12 @@ def test_the_meta_device_keeps_what_the_processor_keeps(texts):
         empty = random_gpt2(attn_implementation="eager", pad_token_id=None)
     counted = activation_bytes(real, ids, labels=ids)
     assert counted == activation_bytes(empty, ids.to("meta"), labels=ids.to("meta")) > 0
+
+
+def test_the_inputs_by_name_reach_the_model_and_are_not_counted():
+    # The loss, which labels ask for, keeps the log-probabilities of 2 x 12 positions for itself.
+    model = random_gpt2()
+    without, with_loss = activation_bytes(model, TOKENS), activation_bytes(model, TOKENS, labels=TOKENS)
+    assert with_loss >= without + 2 * 12 * 100 * 4
+    by_name = activation_bytes(model, input_ids=TOKENS, labels=TOKENS)
+    assert by_name == with_loss
