@@ -6,6 +6,7 @@ lora        LoRALayer and LinearWithLoRA: W0 x + (alpha / r) B A x, and merging 
 attention   SelfAttentionWithLoRA: LoRA on the queries, keys, values and the output of GPT-2's attention
 gpt2        a GPT-2, random or pretrained; put LoRA into it and take it out again
 counting    parameters, counted on a model and from a closed formula
+memory      what a training step holds: weights, gradients, moments, activations
 adapters    save and load adapters, in the file format of PEFT; adapter_files reads and writes the two files,
             fused_adapters turns separate q, k and v into the one layer that PEFT knows
 stories     the toy language that the shipped model speaks, with its exact entropy

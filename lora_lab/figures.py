@@ -188,11 +188,62 @@ def attention_lora():
     )
 
 
+def peft_family():
+    """The branches of the survey arXiv 2303.15647, with the four members that lesson 04 builds."""
+    fig, ax = canvas(9.6, 4.9)
+    ax.text(
+        0.1, 4.65, "Add something, choose something, or write the change in a smaller form", weight="bold"
+    )
+    box(ax, 3.3, 3.95, 3.0, 0.45, "parameter-efficient fine-tuning", "white")
+    for x, width, text in (
+        (0.3, 4.2, "additive\nnew parts are trained"),
+        (4.75, 2.2, "selective\nold parts are trained"),
+        (7.25, 2.2, "reparametrised\na smaller form is trained"),
+    ):
+        ax.plot([4.8, 4.8, x + width / 2, x + width / 2], [3.95, 3.75, 3.75, 3.55], color=INK, linewidth=1.2)
+        box(ax, x, 2.95, width, 0.6, text, "white", size=9)
+    names = ("soft prompt", "bottleneck adapter", "biases only", "LoRA")
+    others = ("also: prefix tuning", "also: (IA)³", "also: layer norms only", "also: KronA")
+    centres = (1.3, 3.5, 5.85, 8.35)
+    for x, parent, name, other in zip(centres, (2.4, 2.4, 5.85, 8.35), names, others, strict=True):
+        ax.plot([parent, parent, x, x], [2.95, 2.72, 2.72, 2.5], color=INK, linewidth=1.2)
+        ax.text(x, 2.33, name, ha="center", va="center", weight="bold")
+        ax.text(x, 0.0, other, ha="center", va="center", size=9)
+    for i in range(5):  # the trained vectors stand before those of the words
+        box(ax, 0.45 + 0.36 * i, 0.62, 0.26, 0.4, "", TRAINED if i < 2 else "white")
+    box(ax, 0.35, 1.3, 1.9, 0.62, "model", FROZEN)
+    arrow(ax, (1.3, 1.04), (1.3, 1.3))
+    box(ax, 3.0, 0.72, 1.0, 0.55, "layer", FROZEN)
+    ax.add_patch(
+        Polygon([(3.1, 1.5), (3.9, 1.5), (3.6, 1.75), (3.9, 2.0), (3.1, 2.0), (3.4, 1.75)],
+                facecolor=TRAINED, edgecolor=INK, linewidth=0.8)
+    )  # fmt: skip
+    arrow(ax, (3.5, 0.4), (3.5, 0.72))
+    arrow(ax, (3.5, 1.27), (3.5, 1.5))
+    arrow(ax, (3.5, 1.38), (4.2, 1.38), (4.2, 2.14), (3.5, 2.14))
+    box(ax, 5.2, 1.0, 1.0, 0.75, "W", FROZEN)
+    box(ax, 6.3, 1.0, 0.22, 0.75, "b", TRAINED)
+    arrow(ax, (5.7, 0.5), (5.7, 1.0))
+    box(ax, 7.45, 1.0, 0.8, 0.75, "W", FROZEN)
+    low_rank_pair(ax, 8.45, 1.0, 0.55, 0.75)
+    ax.add_patch(Rectangle((8.37, 0.9), 1.05, 0.95, fill=False, edgecolor=TRAINED, linewidth=2))
+    arrow(ax, (8.35, 0.45), (7.85, 0.6), (7.85, 1.0))
+    arrow(ax, (8.35, 0.45), (8.88, 0.6), (8.88, 0.9))
+    ax.set_ylim(-0.2, 4.9)
+    return fig, (
+        "The family tree of parameter-efficient fine-tuning. Additive methods train new parts: a soft prompt "
+        "puts trained vectors before those of the words, a bottleneck adapter puts small layers behind a "
+        "frozen one. Selective methods train some of the old numbers: biases only. Reparametrised methods "
+        "write the change of a frozen weight in a smaller form, beside it: LoRA."
+    )
+
+
 FIGURES = {
     "figure_argument.png": argument,
     "figure_gpt2_block.png": gpt2_block,
     "figure_lora.png": lora,
     "figure_attention_lora.png": attention_lora,
+    "figure_peft_family.png": peft_family,
 }
 
 

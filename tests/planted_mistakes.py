@@ -169,6 +169,100 @@ PLANTED = {
             "in their places",
         ),
     ],
+    # lesson 04
+    "check_numbers_that_fit": [
+        (
+            "def numbers_that_fit(gigabytes, share):\n    return gigabytes * 10**9 / 16",
+            "costs 4 bytes, not 16",
+        ),
+        (
+            "def numbers_that_fit(gigabytes, share):\n    return gigabytes * 10**9 / (16 * share)",
+            "frozen numbers are",
+        ),
+        (
+            "def numbers_that_fit(gigabytes, share):\n    return gigabytes * 10**9 / (4 + 16 * share)",
+            "counted twice",
+        ),
+        (
+            "def numbers_that_fit(gigabytes, share):\n    return gigabytes * 2**30 / (4 + 12 * share)",
+            "not 2**30",
+        ),
+        (
+            "def numbers_that_fit(gigabytes, share):\n    return gigabytes / (4 + 12 * share)",
+            "bytes is a gigabyte",
+        ),
+        ("def numbers_that_fit(gigabytes, share):\n    return gigabytes * 10**9 / 4", "training nothing"),
+        (
+            "def numbers_that_fit(gigabytes, share):\n    return gigabytes * 10**9 / (16 * share + 8 * (1 - share))",
+            "yours is",
+        ),
+    ],
+    "check_adapter_numbers": [
+        (
+            "def adapter_numbers(width, layers, bottleneck):\n"
+            "    return layers * (2 * width * bottleneck + bottleneck + width)",
+            "there are two",
+        ),
+        (
+            "def adapter_numbers(width, layers, bottleneck):\n    return 2 * layers * 2 * width * bottleneck",
+            "biases are forgotten",
+        ),
+        (
+            "def adapter_numbers(width, layers, bottleneck):\n"
+            "    return 2 * (2 * width * bottleneck + bottleneck + width)",
+            "this is one block",
+        ),
+        (
+            "def adapter_numbers(width, layers, bottleneck):\n"
+            "    return 2 * layers * (width * bottleneck + bottleneck + width)",
+            "two dense layers",
+        ),
+        (
+            "def adapter_numbers(width, layers, bottleneck):\n    return 2_379_264",
+            "it must be 312",
+        ),
+    ],
+    "check_train_norms": [
+        (
+            "def train_norms(model):\n"
+            "    for name, parameter in model.named_parameters():\n"
+            "        if '.ln_' in name:\n"
+            "            parameter.requires_grad_(True)\n"
+            "    return model",
+            "it is no layer norm",
+        ),
+        (
+            "def train_norms(model):\n"
+            "    for name, parameter in model.named_parameters():\n"
+            "        if '.ln_' not in name:\n"
+            "            parameter.requires_grad_(False)\n"
+            "    return model",
+            "set True as well",
+        ),
+        (
+            "def train_norms(model):\n"
+            "    model.requires_grad_(False)\n"
+            "    for block in model.transformer.h:\n"
+            "        block.ln_1.requires_grad_(True)\n"
+            "        block.ln_2.requires_grad_(True)\n"
+            "    return model",
+            "behind the last block",
+        ),
+        (
+            "def train_norms(model):\n"
+            "    for name, parameter in model.named_parameters():\n"
+            "        parameter.requires_grad_('.ln_' in name and name.endswith('weight'))\n"
+            "    return model",
+            "a shift (bias)",
+        ),
+        (
+            "def train_norms(model):\n"
+            "    for name, parameter in model.named_parameters():\n"
+            "        parameter.requires_grad_('.ln_' in name)",
+            "return the model",
+        ),
+        ("def train_norms(model):\n    return model.requires_grad_(False)", "nothing is trainable"),
+    ],
     # lesson 05
     "check_lora_by_hand": [
         ("def lora_by_hand(x, W0, A, B, alpha):\n    return x @ W0.T + x @ A.T @ B.T * alpha", "alpha alone"),
