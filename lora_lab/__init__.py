@@ -17,3 +17,9 @@ drawing     how every figure of the course looks, and how a notebook shows it
 figures     the diagrams in images/, one function each
 checks      one checker per exercise, one module per lesson
 """
+
+import logging
+
+# bitsandbytes, where it is installed, is imported by PEFT, and tells some processors that an optional part of
+# it is missing. Nothing here needs that part, and a lesson should not begin with it.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
