@@ -43,10 +43,14 @@ def quantize(weight, levels=NF4, block_size=BLOCK):
     """(codes, absmax) of a tensor of any shape, read row by row: for each number the place of the nearest of
     `levels`, in uint8, and for each block its largest absolute value, in float32.
 
-    Halfway between two levels, the lower one is taken. TypeError if `weight` holds no floats, ValueError if
-    it is empty or one of them is NaN or infinite.
+    Halfway between two levels, the lower one is taken. TypeError if `weight` holds no floats; ValueError if
+    it is empty or one of them is NaN or infinite, if `levels` do not rise, or if `block_size` is below 1.
     """
     check_weight(weight)
+    if not (levels.diff() > 0).all() or block_size < 1:
+        raise ValueError(
+            f"levels must rise and block_size be at least 1, got {levels.tolist()} and {block_size}"
+        )
     flat = weight.detach().float().flatten()
     whole = len(flat) - len(flat) % block_size
     blocks, tail = flat[:whole].view(-1, block_size), flat[whole:]
@@ -66,9 +70,11 @@ def dequantize(codes, absmax, levels=NF4, block_size=BLOCK):
 
 
 def pack(codes):
-    """Two codes below 16 in each byte, the first in its upper half. An odd number of them is filled up with a
-    7, NF4's code for zero.
+    """Two codes in each byte, the first in its upper half. An odd number of them is filled up with a 7, NF4's
+    code for zero. ValueError if a code is 16 or more: it does not fit into four bits.
     """
+    if codes.max() > 15:
+        raise ValueError(f"a code of 4 bits is at most 15, got {codes.max().item()}")
     if len(codes) % 2:
         codes = F.pad(codes, (0, 1), value=7)
     return codes[::2] << 4 | codes[1::2]

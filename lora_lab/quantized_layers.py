@@ -1,5 +1,5 @@
-"""LinearNF4, a frozen dense layer in 4 bits that LoRA sits on as on any other, and GPT-2 made of it. Lesson 11
-builds the layer. Dettmers et al., QLoRA, arXiv 2305.14314, section 3.
+"""LinearNF4, a frozen dense layer in 4 bits that LoRA sits on as on any other, and GPT-2 made of it. Lesson
+11 builds the layer. Dettmers et al., QLoRA, arXiv 2305.14314, section 3.
 """
 
 import torch
@@ -10,7 +10,6 @@ from transformers.pytorch_utils import Conv1D
 from lora_lab.gpt2 import gpt2_blocks
 from lora_lab.lora import lora_modules, weight_shape
 from lora_lab.quantization import (
-    BLOCK,
     NF4,
     dequantize,
     dequantize_scales,
@@ -41,7 +40,7 @@ class LinearNF4(nn.Module):
 
     `base` is an nn.Linear, or with `fan_in_fan_out=True` a layer that stores its weight as (in, out); blocks
     run along the rows of W (out, in) in both cases. W cannot be trained, b is that of `base`. `levels` is a
-    sorted tensor of at most 16 numbers from -1 to 1. Raises what `weight_shape` and `quantize` raise.
+    sorted tensor of at most 16 numbers from -1 to 1. Raises what `weight_shape`, `quantize` and `pack` raise.
     """
 
     def __init__(self, base, fan_in_fan_out=False, levels=NF4):
@@ -53,7 +52,7 @@ class LinearNF4(nn.Module):
         self.register_buffer("scale_codes", scale_codes)  # out * in / 64 bytes
         self.register_buffer("scales", scales)
         self.register_buffer("mean", mean)
-        self.register_buffer("levels", levels, persistent=False)
+        self.register_buffer("levels", levels)
         self.bias, self.dtype, self.fan_in_fan_out = base.bias, base.weight.dtype, fan_in_fan_out
 
     def dequantized(self):
