@@ -34,7 +34,7 @@ from planted_mistakes import PLANTED
 from lora_lab.checks import Verdict
 from lora_lab.drawing import Explorer
 
-SECONDS_PER_NOTEBOOK = 60
+SECONDS_PER_NOTEBOOK = 120
 CONFTESTS = ("conftest.py", "notebooks/conftest.py", "tests/conftest.py")
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -49,6 +49,7 @@ MANIFEST = {
     "05_lora_from_scratch": {"figures": 3, "sliders": 0, "exercises": 3},
     "06_attention_with_lora": {"figures": 2, "sliders": 0, "exercises": 3},
     "07_gpt2_parameter_counting": {"figures": 2, "sliders": 0, "exercises": 3},
+    "11_qlora": {"figures": 5, "sliders": 0, "exercises": 3},
 }
 
 
