@@ -112,7 +112,7 @@ def refuse_merged(model):
         raise RuntimeError("LoRA is merged here: call unmerge(model) first")
 
 
-def stored_bytes(model):
+def model_bytes(model):
     """Bytes of all parameters and buffers of `model` that a file of it would hold; a tied weight once."""
     tensors = {id(tensor): tensor for tensor in model.state_dict(keep_vars=True).values()}
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())

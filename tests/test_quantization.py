@@ -27,7 +27,7 @@ from lora_lab.quantization import (
     quantize_scales,
     unpack,
 )
-from lora_lab.quantized_layers import LinearNF4, dequantize_gpt2, quantize_gpt2, stored_bytes
+from lora_lab.quantized_layers import LinearNF4, dequantize_gpt2, quantize_gpt2, model_bytes
 
 ALL = ("q", "k", "v", "o", "fc", "proj")
 THREE = torch.tensor([-1.0, 0.0, 1.0])
@@ -280,7 +280,7 @@ def test_lora_sits_on_it_and_only_a_and_b_move(kind):
 def test_its_bytes_are_counted_to_the_last():
     layer = LinearNF4(nn.Linear(384, 128, bias=False))
     blocks = 384 * 128 // 64
-    assert stored_bytes(layer) == 384 * 128 // 2 + blocks + 4 * (blocks // 256) + 4 + 4 * 16
+    assert model_bytes(layer) == 384 * 128 // 2 + blocks + 4 * (blocks // 256) + 4 + 4 * 16
     assert layer.codes.dtype == layer.scale_codes.dtype == torch.uint8
 
 
@@ -393,8 +393,8 @@ def test_an_adapter_trained_on_4_bits_is_saved_and_loaded_as_any_other(tmp_path)
 
 def test_a_tied_weight_counts_once():
     model = random_gpt2()
-    assert stored_bytes(model) == 4 * sum(p.numel() for p in model.parameters())
-    assert stored_bytes(quantize_gpt2(model)) < stored_bytes(random_gpt2()) / 3
+    assert model_bytes(model) == 4 * sum(p.numel() for p in model.parameters())
+    assert model_bytes(quantize_gpt2(model)) < model_bytes(random_gpt2()) / 3
 
 
 # What is refused
