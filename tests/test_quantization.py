@@ -27,7 +27,7 @@ from lora_lab.quantization import (
     quantize_scales,
     unpack,
 )
-from lora_lab.quantized_layers import LinearNF4, dequantize_gpt2, quantize_gpt2, model_bytes
+from lora_lab.quantized_layers import LinearNF4, dequantize_gpt2, model_bytes, quantize_gpt2
 
 ALL = ("q", "k", "v", "o", "fc", "proj")
 THREE = torch.tensor([-1.0, 0.0, 1.0])
