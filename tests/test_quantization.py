@@ -213,6 +213,13 @@ def test_so_they_are_for(bnb, kind):
     assert_the_same(bnb, awkward(kind))
 
 
+@pytest.mark.parametrize("length", [64, 63], ids=["whole blocks", "short blocks"])
+def test_so_they_are_for_ties_at_any_scale(bnb, length):
+    midpoints, others = (NF4[:-1] + NF4[1:]) / 2, torch.zeros(length - 16)
+    for absmax in normal(100, seed=4).abs():
+        assert_the_same(bnb, torch.cat([absmax * midpoints, absmax[None], others]))
+
+
 @both
 def test_so_is_the_weight_of_a_layer(bnb, kind):
     layer = dense(kind)
@@ -282,6 +289,7 @@ def test_its_bytes_are_counted_to_the_last():
     blocks = 384 * 128 // 64
     assert model_bytes(layer) == 384 * 128 // 2 + blocks + 4 * (blocks // 256) + 4 + 4 * 16
     assert layer.codes.dtype == layer.scale_codes.dtype == torch.uint8
+    assert not list(layer.parameters())  # an optimiser sees none of them
 
 
 def test_a_saved_layer_comes_back_with_its_levels():
@@ -301,12 +309,21 @@ def test_a_layer_in_bfloat16_computes_in_bfloat16():
 # GPT-2
 
 
+def gpt2():
+    """A random GPT-2 whose biases are not zero."""
+    model = random_gpt2()
+    for i, (name, parameter) in enumerate(model.named_parameters()):
+        if name.endswith(".bias"):
+            parameter.data = normal(*parameter.shape, seed=i)
+    return model
+
+
 def quantised_gpt2(**options):
-    return quantize_gpt2(random_gpt2(), **options)
+    return quantize_gpt2(gpt2(), **options)
 
 
 def test_every_dense_layer_of_the_blocks_is_quantised_and_nothing_else():
-    model, before = random_gpt2(), everything(random_gpt2())
+    model, before = gpt2(), everything(gpt2())
     assert quantize_gpt2(model) is model
     kinds = {name: type(m) for name, m in model.named_modules()}
     assert sum(kind is LinearNF4 for kind in kinds.values()) == 2 * 4
@@ -320,10 +337,16 @@ def test_every_dense_layer_of_the_blocks_is_quantised_and_nothing_else():
 def test_its_logits_are_those_of_the_dequantised_model_and_not_of_the_original():
     model = quantised_gpt2()
     logits = model(ids()).logits
-    assert not torch.allclose(logits, random_gpt2()(ids()).logits, atol=0.1)
+    assert not torch.allclose(logits, gpt2()(ids()).logits, atol=0.1)
     dequantize_gpt2(model)
     assert sum(isinstance(m, Conv1D) for m in model.modules()) == 8
     torch.testing.assert_close(model(ids()).logits, logits, atol=1e-4, rtol=0)
+
+
+def test_the_levels_asked_for_are_used():
+    W = gpt2_blocks(quantised_gpt2(levels=THREE))[0].mlp.c_fc.dequantized()
+    assert set(W.view(-1, 64)[0].sign().tolist()) == {-1, 0, 1} and len(W.view(-1, 64)[0].unique()) == 3
+    assert len(gpt2_blocks(quantised_gpt2())[0].mlp.c_fc.dequantized().view(-1, 64)[0].unique()) > 10
 
 
 def with_updates(model):
@@ -338,7 +361,7 @@ def test_lora_goes_into_it_as_into_any_gpt2_and_comes_out_again(targets):
     model, before = quantised_gpt2(), quantised_gpt2()(ids()).logits
     apply_lora_to_gpt2(model, 2, 4, targets)
     assert count_trainable_parameters(model) == count_trainable_parameters(
-        apply_lora_to_gpt2(random_gpt2(), 2, 4, targets)
+        apply_lora_to_gpt2(gpt2(), 2, 4, targets)
     )
     torch.testing.assert_close(model(ids()).logits, before, atol=1e-5, rtol=0)
     bytes_before = {n: t.clone() for n, t in model.named_buffers()}
@@ -368,7 +391,7 @@ def test_after_dequantising_the_update_is_merged_into_the_dequantised_weight():
 
 
 def test_a_merged_model_is_neither_quantised_nor_dequantised():
-    model = merge(apply_lora_to_gpt2(random_gpt2(), 2, 4, ALL))
+    model = merge(apply_lora_to_gpt2(gpt2(), 2, 4, ALL))
     for function in (quantize_gpt2, dequantize_gpt2):
         with pytest.raises(RuntimeError, match="unmerge"):
             function(model)
@@ -376,7 +399,7 @@ def test_a_merged_model_is_neither_quantised_nor_dequantised():
 
 
 def test_the_base_can_be_quantised_under_lora_too():
-    under = quantize_gpt2(with_updates(apply_lora_to_gpt2(random_gpt2(), 2, 4, ALL)))
+    under = quantize_gpt2(with_updates(apply_lora_to_gpt2(gpt2(), 2, 4, ALL)))
     torch.manual_seed(0)
     over = apply_lora_to_gpt2(quantised_gpt2(), 2, 4, ALL)
     over.load_state_dict(under.state_dict())
@@ -388,13 +411,13 @@ def test_an_adapter_trained_on_4_bits_is_saved_and_loaded_as_any_other(tmp_path)
     save_adapter(model, tmp_path)
     again = load_adapter(quantised_gpt2(), tmp_path)
     assert torch.equal(model(ids()).logits, again(ids()).logits)
-    assert load_adapter(random_gpt2(), tmp_path)(ids()).logits.shape == (2, 12, 100)
+    assert load_adapter(gpt2(), tmp_path)(ids()).logits.shape == (2, 12, 100)
 
 
 def test_a_tied_weight_counts_once():
-    model = random_gpt2()
+    model = gpt2()
     assert model_bytes(model) == 4 * sum(p.numel() for p in model.parameters())
-    assert model_bytes(quantize_gpt2(model)) < model_bytes(random_gpt2()) / 3
+    assert model_bytes(quantize_gpt2(model)) < model_bytes(gpt2()) / 3
 
 
 # What is refused
