@@ -9,6 +9,8 @@ counting    parameters, counted on a model and from a closed formula
 memory      what a training step holds: weights, gradients, moments, activations
 adapters    save and load adapters, in the file format of PEFT; adapter_files reads and writes the two files,
             fused_adapters turns separate q, k and v into the one layer that PEFT knows
+quantization   NF4: weights in 4 bits, and their scales in 8 (torch)
+quantized_layers   LinearNF4, a frozen layer in 4 bits under LoRA, and a GPT-2 made of it
 stories     the toy language that the shipped model speaks, with its exact entropy
 training    one training loop; nothing in it knows LoRA
 pretraining how the shipped model, models/story-gpt2, was made

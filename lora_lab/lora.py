@@ -84,12 +84,13 @@ def weight_shape(base, fan_in_fan_out):
         )
     if (
         isinstance(base, nn.Embedding | nn.EmbeddingBag)
-        or not isinstance(weight, nn.Parameter)
+        or not isinstance(weight, torch.Tensor)
         or weight.ndim != 2
     ):
         raise TypeError(f"a dense layer with a two-dimensional weight is needed, got {type(base).__name__}")
-    if isinstance(base, nn.Linear) == fan_in_fan_out:
-        stores = "(out, in)" if isinstance(base, nn.Linear) else "(in, out)"
+    stored_in_out = getattr(base, "fan_in_fan_out", not isinstance(base, nn.Linear))
+    if stored_in_out != fan_in_fan_out:
+        stores = "(in, out)" if stored_in_out else "(out, in)"
         raise TypeError(
             f"{type(base).__name__} stores its weight as {stores}: use fan_in_fan_out={not fan_in_fan_out}"
         )
@@ -109,8 +110,9 @@ def merge(model):
     The sum is taken in float32 and rounded once to the weight's own precision. The old weight is kept beside
     it, since subtracting would not give it back exactly. While merged, the model can be neither trained nor
     saved by `state_dict` (RuntimeError). Merging twice is merging once. ValueError, with nothing changed, if
-    an update holds a NaN or infinite number, or if a weight to be changed is shared with another layer (a
-    tied embedding), which merging would change as well.
+    an update holds a NaN or infinite number, if a weight to be changed is shared with another layer (a
+    tied embedding), which merging would change as well, or if it is no parameter of its layer, such as one
+    in 4 bits.
     """
     modules = [module for module in lora_modules(model) if not module.merged]
     updates = [pair for module in modules for pair in module.weight_updates()]
@@ -119,6 +121,10 @@ def merge(model):
         names.setdefault(id(parameter), []).append(name)
     for layer, delta_W in updates:
         owners = names.get(id(layer.weight), [])
+        if not owners:
+            raise ValueError(
+                f"{type(layer).__name__} has no weight that an update could be added to: dequantise it first"
+            )
         if len(owners) > 1:
             raise ValueError(
                 f"{' and '.join(owners)} are one tied weight: merging into one would change the other too"

@@ -454,4 +454,86 @@ PLANTED = {
             "between two end-of-text tokens",
         ),
     ],
+    # lesson 11
+    "check_bits_per_weight": [
+        (
+            "def bits_per_weight(block_size, scales_block=None):\n    return 32 / block_size",
+            "codes themselves",
+        ),
+        ("def bits_per_weight(block_size, scales_block=None):\n    return 4 + 4 / block_size", "4 bytes"),
+        ("def bits_per_weight(block_size, scales_block=None):\n    return 36", "serves a whole block"),
+        (
+            "def bits_per_weight(block_size, scales_block=None):\n    return 4 + 32 / block_size",
+            "8 bits, not 32",
+        ),
+        (
+            "def bits_per_weight(block_size, scales_block=None):\n"
+            "    return 4 + (8 if scales_block else 32) / block_size",
+            "float32 for each block of scales is missing",
+        ),
+        (
+            "def bits_per_weight(block_size, scales_block=None):\n"
+            "    return 4 + (8 / block_size + 32 / scales_block if scales_block else 32 / block_size)",
+            "64 * 256 weights",
+        ),
+        (
+            "def bits_per_weight(block_size, scales_block=None):\n    return 4.126953125 if scales_block else 4.5",
+            "both arguments",
+        ),
+    ],
+    "check_pack_four": [
+        (
+            "def pack_four(codes):\n"
+            "    return codes[3::4] << 6 | codes[2::4] << 4 | codes[1::4] << 2 | codes[::4]",
+            "lowest bits",
+        ),
+        (
+            "def pack_four(codes):\n"
+            "    return codes[::4].int() * 64 + codes[1::4] * 16 + codes[2::4] * 4 + codes[3::4]",
+            "uint8 is wanted",
+        ),
+        (
+            "def pack_four(codes):\n"
+            "    return codes[::4] << 3 | codes[1::4] << 2 | codes[2::4] << 1 | codes[3::4]",
+            "how many bits",
+        ),
+        ("def pack_four(codes):\n    return pack(codes)", "3 bytes"),
+        (
+            "def pack_four(codes):\n"
+            "    a, b, c, d = codes.view(4, -1)\n"
+            "    return a << 6 | b << 4 | c << 2 | d",
+            "side by side",
+        ),
+    ],
+    "check_codes_moved": [
+        (
+            "def codes_moved(W, update):\n"
+            "    return (quantize(W + update)[0] != quantize(W)[0]).float().mean().item()",
+            "not into the original",
+        ),
+        (
+            "def codes_moved(W, update):\n"
+            "    old = dequantize(*quantize(W)).view(W.shape)\n"
+            "    return (dequantize(*quantize(old + update)).view(W.shape) != old).float().mean().item()",
+            "compare values",
+        ),
+        (
+            "def codes_moved(W, update):\n"
+            "    old = dequantize(*quantize(W)).view(W.shape)\n"
+            "    return (quantize(old + update)[0] == quantize(W)[0]).float().mean().item()",
+            "has stayed",
+        ),
+        (
+            "def codes_moved(W, update):\n"
+            "    old = dequantize(*quantize(W)).view(W.shape)\n"
+            "    return (quantize(old + update)[0] != quantize(W)[0]).sum().item()",
+            "number of codes",
+        ),
+        (
+            "def codes_moved(W, update):\n"
+            "    old = dequantize(*quantize(W)).view(W.shape)\n"
+            "    return (quantize(old)[0] != quantize(W)[0]).float().mean().item()",
+            "nothing moves",
+        ),
+    ],
 }

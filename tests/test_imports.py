@@ -19,6 +19,7 @@ def run(code, folder):
         ("images", {"torch", "transformers", "matplotlib"}),
         ("counting", {"torch", "transformers"}),
         ("lora", {"transformers", "matplotlib"}),
+        ("quantization", {"transformers", "matplotlib"}),
     ],
 )
 def test_a_module_imports_no_more_than_it_needs(module, unneeded, tmp_path):
