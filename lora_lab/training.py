@@ -5,6 +5,7 @@ no loss is wanted (padding, or a question whose answer alone is to be learned).
 """
 
 import math
+import os
 
 import torch
 
@@ -95,7 +96,7 @@ def progress_bar(steps, show):
     """The numbers 1 to `steps`, with a bar if `show` is true. When it is done it is gone: a notebook's cell
     is cleared, so that the bar is not saved with it. TQDM_DISABLE=1 in the environment hides it.
     """
-    if not show:
+    if not show or os.environ.get("TQDM_DISABLE"):
         yield from range(1, steps + 1)
         return
     from tqdm.auto import tqdm

@@ -39,7 +39,8 @@ def test_lesson_08_runs_on_a_model_of_the_shape_of_gpt2_small(gpt2_small, monkey
     lesson = nbformat.read(NOTEBOOKS / "08_fine_tuning.ipynb", 4)
     lesson.cells.insert(0, nbformat.v4.new_code_cell(SHORTER))
     NotebookClient(lesson, timeout=120, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
-    printed = "".join(output.get("text", "") for cell in lesson.cells for output in cell.get("outputs", []))
+    outputs = [output for cell in lesson.cells for output in cell.get("outputs", [])]
+    printed = " ".join("".join(output.get("text", "") for output in outputs).split())
     assert "124,439,808 parameters" in printed  # it was that model, ...
-    assert "trainable 1,327,104\n" in printed  # ... with LoRA in all of its blocks, ...
-    assert "the whole model           497,759,232 bytes" in printed  # ... and its adapter was saved
+    assert "trainable 1,327,104 " in printed  # ... with LoRA in all of its blocks, ...
+    assert "the whole model 497,759,232 bytes" in printed  # ... and its adapter was saved
