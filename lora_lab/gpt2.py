@@ -150,6 +150,22 @@ def gpt2_blocks(model):
     return blocks
 
 
+def dense_weights(model):
+    """The weights that LoRA can adapt, q, k, v, o, fc and proj of every block of `model`, as a dict from
+    "0.q", "0.k", ... to a matrix (out, in). Each is a view: to change it is to change the model. Raises what
+    `gpt2_blocks` raises; ValueError if the model has LoRA.
+    """
+    if lora_modules(model):
+        raise ValueError("this model has LoRA: call remove_lora_from_gpt2(model) first")
+    weights = {}
+    for number, block in enumerate(gpt2_blocks(model)):
+        qkv = block.attn.c_attn.weight.T.chunk(3)  # Conv1D stores (in, out)
+        others = (block.attn.c_proj.weight.T, block.mlp.c_fc.weight.T, block.mlp.c_proj.weight.T)
+        for target, weight in zip((*ATTENTION_TARGETS, "fc", "proj"), (*qkv, *others), strict=True):
+            weights[f"{number}.{target}"] = weight
+    return weights
+
+
 def check_targets(targets):
     """Raise ValueError unless `targets` names matrices that `apply_lora_to_gpt2` can adapt together."""
     known = f"the targets are {', '.join(TARGETS)}"

@@ -454,6 +454,70 @@ PLANTED = {
             "between two end-of-text tokens",
         ),
     ],
+    # lesson 09
+    "check_intrinsic_dimension": [
+        (
+            "def intrinsic_dimension(losses, base, full):\n    return min(losses, key=losses.get)",
+            "smallest that is good enough",
+        ),
+        (
+            "def intrinsic_dimension(losses, base, full):\n"
+            "    return min((d for d in losses if losses[d] <= 0.9 * base), default=None)",
+            "not yet 90 %",
+        ),
+        (
+            "def intrinsic_dimension(losses, base, full):\n"
+            "    return min((d for d in losses if losses[d] <= 1.1 * full), default=None)",
+            "d is 16",
+        ),
+        (
+            "def intrinsic_dimension(losses, base, full):\n"
+            "    return next(d for d in sorted(losses) if base - losses[d] >= 0.9 * (base - full))",
+            "StopIteration",
+        ),
+    ],
+    "check_shared_directions": [
+        (
+            "def shared_directions(first, second, i, j):\n"
+            "    return subspace_similarity(top_directions(first, i)[1], top_directions(second, j)[1])",
+            "columns of U",
+        ),
+        (
+            "def shared_directions(first, second, i, j):\n"
+            "    U, V = top_directions(first, i)[0], top_directions(second, j)[0]\n"
+            "    return np.linalg.norm(U.T @ V) ** 2",
+            "at most 1",
+        ),
+        (
+            "def shared_directions(first, second, i, j):\n"
+            "    U, V = top_directions(first, i)[0], top_directions(second, j)[0]\n"
+            "    return np.linalg.norm(U.T @ V) / min(i, j)",
+            "squared",
+        ),
+        (
+            "def shared_directions(first, second, i, j):\n"
+            "    return subspace_similarity(top_directions(first, j)[0], top_directions(second, i)[0])",
+            "top i of the first",
+        ),
+    ],
+    "check_control": [
+        (
+            "def excess_energy(update, rank):\n    return top_energy(update, rank)",
+            "subtract that",
+        ),
+        (
+            "def excess_energy(update, rank):\n"
+            "    control = np.random.default_rng(0).random(update.shape)\n"
+            "    return top_energy(update, rank) - top_energy(control, rank)",
+            "have a mean",
+        ),
+        (
+            "def excess_energy(update, rank):\n"
+            "    control = np.random.default_rng(0).normal(size=(128, 128))\n"
+            "    return top_energy(update, rank) - top_energy(control, rank)",
+            "same shape",
+        ),
+    ],
     # lesson 11
     "check_bits_per_weight": [
         (

@@ -14,6 +14,7 @@ from lora_lab.gpt2 import (
     GPT2_SIZES,
     TARGETS,
     apply_lora_to_gpt2,
+    dense_weights,
     empty_gpt2,
     load_gpt2,
     load_tokenizer,
@@ -232,6 +233,27 @@ def test_the_merged_c_attn_is_bit_equal_to_that_of_peft():
 
 
 # Taking it out
+
+
+def test_the_dense_weights_are_what_merging_changes_each_in_its_place():
+    model, merged = random_gpt2(), merge(with_updates(apply_lora_to_gpt2(random_gpt2(), 2, 6, EVERY)))
+    updates = {}
+    for number, block in enumerate(merged.transformer.h):
+        layers = {**block.attn.lora, "fc": block.mlp.c_fc.lora, "proj": block.mlp.c_proj.lora}
+        updates |= {f"{number}.{name}": layer.delta_W() for name, layer in layers.items()}
+    weights = dense_weights(model)
+    assert weights.keys() == updates.keys() and len(weights) == 2 * len(EVERY)
+    with torch.no_grad():
+        before = model(IDS).logits
+        for name, weight in weights.items():
+            weight += updates[name]
+        assert not torch.allclose(model(IDS).logits, before, atol=0.1)
+        torch.testing.assert_close(model(IDS).logits, merged(IDS).logits, atol=1e-3, rtol=1e-3)
+
+
+def test_the_dense_weights_of_a_model_with_lora_are_refused():
+    with pytest.raises(ValueError, match="remove_lora_from_gpt2"):
+        dense_weights(adapted_gpt2())
 
 
 @pytest.mark.parametrize(

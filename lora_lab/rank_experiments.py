@@ -1,0 +1,202 @@
+"""The runs of lesson 09 that take longer than a lesson should: `python -m lora_lab.rank_experiments` makes
+them again, in a quarter of an hour, and writes two files of lora_lab/data/.
+
+Three tasks, each with 1,600 stories and 100 steps as in lesson 08: the pirate register; the same stories with
+shuffled labels, which is the control; and plain stories in new words, which is hard.
+"""
+
+import json
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from lora_lab.experiments import (
+    DATA,
+    HELD_OUT,
+    STEPS,
+    STORIES,
+    WARMUP,
+    floor_per_token,
+    make_trainable,
+    register_data,
+)
+from lora_lab.gpt2 import dense_weights, gpt2_blocks, load_gpt2, load_tokenizer
+from lora_lab.low_rank import energy, low_rank_approximation
+from lora_lab.random_subspace import RandomSubspace
+from lora_lab.spectra import stable_rank
+from lora_lab.training import IGNORED, evaluate, fit
+
+STORED_RANKS = DATA / "low_rank.json"
+STORED_PAIRS = DATA / "low_rank_pairs.safetensors"  # the A and B of LoRA on q and v, for phi
+TASKS = ("pirate", "shuffled labels", "new words")
+DENSE_RATES, LORA_RATES, LORA_RANKS = (2e-3, 5e-3), (5e-3, 2e-2), (1, 8, 64)
+DIMENSIONS, SUBSPACE_RATE = (16, 128, 1024, 8192, 65536), 1e-3
+PAIRS = ((8, 0), (64, 0), (64, 1))  # rank and seed
+CUTS = (1, 2, 4, 8, 16, 32, 64)
+
+
+def train_only_dense(model):
+    """Let the dense weights of the blocks ask for a gradient, and nothing else: what LoRA on all linear
+    layers adapts. `model` is changed in place and returned.
+    """
+    model.requires_grad_(False)
+    for name in dense_names(model):
+        model.get_parameter(name).requires_grad_(True)
+    return model
+
+
+def dense_names(model):
+    """The names of the parameters of `model` that `dense_weights` shows."""
+    return [name for name, p in model.named_parameters() if ".h." in name and p.ndim == 2]
+
+
+def weight_updates(model):
+    """What training changed in each dense weight: a dict from "0.q", ... to delta_W (out, in), as arrays."""
+    start = dense_weights(load_gpt2())
+    return {name: (W - start[name]).detach().numpy() for name, W in dense_weights(model).items()}
+
+
+@torch.no_grad()
+def with_updates(updates):
+    """A fresh pretrained model with `updates` added to its dense weights."""
+    model = load_gpt2()
+    for name, W in dense_weights(model).items():
+        W += torch.as_tensor(updates[name])
+    return model
+
+
+def task_data(task, n, held_out=False):
+    """(ids, labels) of `n` stories of a task, one of TASKS. Held-out labels are never shuffled."""
+    if task == "new words":
+        return in_new_words(*register_data("plain", n, held_out))
+    ids, labels = register_data("pirate", n, held_out)
+    return shuffle_labels(ids, labels) if task == "shuffled labels" and not held_out else (ids, labels)
+
+
+def shuffle_labels(ids, labels):
+    """The stories as they are; but what the model is to say after each token is drawn from the same story."""
+    draw = torch.Generator().manual_seed(0)
+    labels = labels.clone()
+    for row in labels:
+        inner = (row != IGNORED).sum().item() - 1  # the first has no loss
+        row[1 : inner + 1] = row[1 + torch.randperm(inner, generator=draw)]
+    return ids, labels
+
+
+def in_new_words(ids, labels):
+    """Each token of the plain stories replaced, everywhere, by another one of them; the end of text stays. A
+    language of the same grammar and entropy, in which every word means something else.
+    """
+    tokens = register_data("plain", STORIES)[0].unique()
+    tokens = tokens[tokens != load_tokenizer().eos_token_id]
+    drawn = tokens[torch.randperm(len(tokens), generator=torch.Generator().manual_seed(0))]
+    table = torch.arange(len(load_tokenizer()))
+    table[drawn] = drawn.roll(1)
+    return table[ids], torch.where(labels == IGNORED, labels, table[labels.clamp(min=0)])
+
+
+def train_run(task, method, rate, rank=8, seed=0):
+    """One run, as (model, dict): `method` is "dense", "lora" or "subspace", whose `rank` is its d."""
+    torch.manual_seed(seed)  # A is drawn
+    model = load_gpt2()
+    if method == "dense":
+        model = train_only_dense(model)
+    elif method == "lora":
+        model = make_trainable(model, "LoRA, all linear layers", rank)
+    else:
+        model = RandomSubspace(model, dense_names(model), rank, seed)
+    fit(model, *task_data(task, STORIES), STEPS, rate, warmup=WARMUP, seed=seed)
+    loss = evaluate(model, *task_data(task, HELD_OUT, held_out=True))
+    return model, {
+        "task": task,
+        "method": method,
+        "rank": rank,
+        "rate": rate,
+        "seed": seed,
+        "loss": round(loss, 5),
+    }
+
+
+def one_run(setting):
+    """What is stored of one run: its dict; of full fine-tuning also how its update looks, and the loss of
+    its update truncated; of some LoRA runs, A and B of q and v.
+    """
+    torch.set_num_threads(1)
+    model, run = train_run(**setting)
+    pairs = {}
+    if run["method"] == "dense":
+        updates = weight_updates(model)
+        run["stable"] = {name: round(stable_rank(update), 3) for name, update in updates.items()}
+        run["energy"] = {name: energy_at(update) for name, update in updates.items()}
+        data = task_data(run["task"], HELD_OUT, held_out=True)
+        run["truncated"] = [round(evaluate(with_updates(truncated(updates, r)), *data), 5) for r in CUTS]
+    if (run["task"], run["method"]) == ("pirate", "lora"):
+        for number, block in enumerate(gpt2_blocks(model)):
+            for target in ("q", "v"):
+                lora, name = block.attn.lora[target], f"r{run['rank']} seed{run['seed']} {number}.{target}"
+                pairs |= {f"{name} A": lora.A.detach().half(), f"{name} B": lora.B.detach().half()}
+    return run, pairs
+
+
+def truncated(updates, rank):
+    """Each of `updates` replaced by its best approximation of rank `rank`."""
+    return {name: low_rank_approximation(update, rank) for name, update in updates.items()}
+
+
+def energy_at(update, ranks=(1, 4, 8, 16)):
+    """The shares of the energy of `update` in its top `ranks` directions."""
+    shares = energy(np.linalg.svd(update, compute_uv=False))
+    return [round(float(shares[rank - 1]), 4) for rank in ranks]
+
+
+def load_pairs():
+    """The stored A and B, float32, as a dict from (rank, seed, "0.q") to (A (r, in), B (out, r))."""
+    stored, pairs = load_file(STORED_PAIRS), {}
+    for key in (key for key in stored if key.endswith(" A")):
+        rank, seed, name = key[:-2].split()
+        pair = tuple(stored[f"{key[:-1]}{letter}"].float().numpy() for letter in "AB")
+        pairs[int(rank[1:]), int(seed[4:]), name] = pair
+    return pairs
+
+
+def all_settings():
+    """The settings of all stored runs."""
+    pirate = [
+        {"task": "pirate", "method": "lora", "rate": 5e-3, "rank": r, "seed": seed} for r, seed in PAIRS
+    ]
+    pirate += [{"task": "pirate", "method": "subspace", "rate": SUBSPACE_RATE, "rank": d} for d in DIMENSIONS]
+    dense = [{"task": "pirate", "method": "dense", "rate": 1e-3}]
+    dense += [{"task": "shuffled labels", "method": "dense", "rate": 1e-3}]
+    dense += [{"task": "new words", "method": "dense", "rate": rate} for rate in DENSE_RATES]
+    new = [
+        {"task": "new words", "method": "lora", "rate": rate, "rank": r}
+        for r in LORA_RANKS
+        for rate in LORA_RATES
+    ]
+    return dense + new + pirate
+
+
+def store_rank_runs():
+    """Make everything anew, in two processes of one thread each, and write it when all is done."""
+    with ProcessPoolExecutor(max_workers=2, mp_context=get_context("spawn")) as pool:
+        runs, pairs = [], {}
+        for run, of_run in pool.map(one_run, all_settings()):
+            runs.append(run)
+            pairs |= of_run
+            print(
+                {name: value for name, value in run.items() if name not in ("stable", "energy")}, flush=True
+            )
+    bases = {
+        task: round(evaluate(load_gpt2(), *task_data(task, HELD_OUT, held_out=True)), 5) for task in TASKS
+    }
+    floors = {"pirate": round(floor_per_token("pirate"), 5), "new words": round(floor_per_token("plain"), 5)}
+    text = json.dumps({"base": bases, "floor": floors, "runs": runs}).replace('{"task"', '\n{"task"')
+    STORED_RANKS.write_text(text + "\n", encoding="utf-8")
+    save_file({name: tensor.contiguous() for name, tensor in pairs.items()}, STORED_PAIRS)
+
+
+if __name__ == "__main__":
+    store_rank_runs()

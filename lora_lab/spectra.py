@@ -1,0 +1,98 @@
+"""What an update of a weight looks like: how many directions it needs, which ones, and what it does to the
+weight. Lesson 09 builds this file.
+
+The singular value decomposition of an update delta_W (out, in) is U diag(s) V^T. A direction is a term
+s_i u_i v_i^T of it, a *subspace* is what some orthonormal columns span. Matrices are numpy arrays; torch
+tensors that ask for no gradient are taken as well.
+"""
+
+import numpy as np
+
+from lora_lab.low_rank import check_matrix, check_rank
+
+
+def stable_rank(M):
+    """||M||_F^2 / s_1^2 = (s_1^2 + ... + s_n^2) / s_1^2: how many directions as strong as the strongest have
+    the energy of `M`. From 1 (one direction) to the rank (all equally strong); unlike the rank, small
+    singular values hardly move it.
+
+    ValueError for a matrix of zeros; and what `check_matrix` raises. (Rudelson and Vershynin, math/0503442.)
+    """
+    s = np.linalg.svd(check_matrix(M), compute_uv=False)
+    if not s[0]:
+        raise ValueError("a matrix of zeros has no stable rank")
+    return float((s**2).sum() / s[0] ** 2)
+
+
+def top_directions(M, count):
+    """Orthonormal U (m, count) and V (n, count): the left and the right singular vectors of the `count`
+    largest singular values of `M` (m, n). Raises what `check_matrix` and `check_rank` raise.
+    """
+    M = check_matrix(M)
+    check_rank(count, *M.shape)
+    U, _, Vt = np.linalg.svd(M, full_matrices=False)
+    return U[:, :count], Vt[:count].T
+
+
+def subspace_similarity(U, V):
+    """phi = ||U^T V||_F^2 / min(i, j): how much of the smaller of two subspaces lies in the larger one, from
+    0 (nothing) to 1 (all). `U` (n, i) and `V` (n, j) have orthonormal columns.
+
+    ValueError if the columns are not orthonormal, or of two lengths. (LoRA, 2106.09685, section 7.2; its
+    Appendix G. With p = min(i, j) and the distance d^2 = p - ||U^T V||_F^2 this is 1 - d^2 / p, not the
+    (1 - d^2) / p that is printed there.)
+    """
+    U, V = check_orthonormal(U), check_orthonormal(V)
+    if len(U) != len(V):
+        raise ValueError(
+            f"two subspaces of one space are needed, got columns of {len(U)} and {len(V)} numbers"
+        )
+    return float(np.linalg.norm(U.T @ V) ** 2 / min(U.shape[1], V.shape[1]))
+
+
+def random_similarity(n, i, j):
+    """max(i, j) / n: the mean phi of two subspaces of i and j dimensions, of n, that have nothing to do with
+    each other. ValueError unless i and j are from 1 to n.
+    """
+    if not 1 <= min(i, j) <= max(i, j) <= n:
+        raise ValueError(f"subspaces of {n} dimensions have from 1 to {n}, got {i} and {j}")
+    return max(i, j) / n
+
+
+def amplification(delta_W, W, rank):
+    """||delta||_F / ||U^T W V||_F: how much stronger the update is than the weight, in the update's own
+    directions. U and V are the top `rank` directions of `delta_W`, delta is `delta_W` truncated to them, and
+    W (m, n) is the weight before the update.
+
+    ValueError for two shapes, or if W has nothing in these directions; and what `top_directions` raises.
+    (LoRA, 2106.09685, section 7.3, table 7.)
+    """
+    delta_W, W = check_matrix(delta_W), check_matrix(W)
+    if delta_W.shape != W.shape:
+        raise ValueError(f"an update has its weight's shape, got {delta_W.shape} and {W.shape}")
+    U, V = top_directions(delta_W, rank)
+    in_weight = np.linalg.norm(U.T @ W @ V)
+    if not in_weight:
+        raise ValueError(
+            "the weight has nothing in the directions of this update: there is nothing to amplify"
+        )
+    return float(np.linalg.norm(U.T @ delta_W @ V) / in_weight)
+
+
+def check_orthonormal(U):
+    """Return `U` as a float array, or raise ValueError if its columns are not orthonormal."""
+    U = check_matrix(U)
+    if not np.allclose(U.T @ U, np.eye(U.shape[1]), atol=1e-3):
+        raise ValueError("the columns must be orthonormal: take them from an SVD or a QR decomposition")
+    return U
+
+
+def random_update(like, rank, rng):
+    """A random matrix of rank `rank` with the shape and the Frobenius norm of `like`: the control of every
+    claim about an update. Its singular values are those of a product of two Gaussian matrices. Raises what
+    `check_matrix` and `check_rank` raise.
+    """
+    like = check_matrix(like)
+    check_rank(rank, *like.shape)
+    drawn = rng.normal(size=(like.shape[0], rank)) @ rng.normal(size=(rank, like.shape[1]))
+    return (drawn * (np.linalg.norm(like) / np.linalg.norm(drawn))).astype(like.dtype)
