@@ -18,8 +18,8 @@ from lora_lab.low_rank import truncate_svd
 
 
 class DoRALayer(LoRALayer):
-    """The update that DoRA makes: x (..., in) -> (W - W0) x (..., out), where row i of W is m_i v_i / |v_i| and
-    v_i is row i of W0 + (alpha / r) B A.
+    """The update that DoRA makes: x (..., in) -> (W - W0) x (..., out), where row i of W is m_i v_i / |v_i|
+    and v_i is row i of W0 + (alpha / r) B A.
 
     `W0` is (out, in). m (out) is trained beside A and B and starts as the lengths of W0's rows, so the update
     starts at zero. |v_i| counts as a constant in the gradient (section 4.3 of the paper). Raises what
@@ -93,7 +93,7 @@ def lora_plus_groups(model, rate, ratio):
 
 
 def start_from(layer, W0, B, A):
-    """Let the update of `layer` start as B @ A, shared evenly between the two, and take it off `W0` in place."""
+    """Let the update of `layer` start as B @ A, shared evenly by the two, and take it off `W0` in place."""
     size = B.norm(dim=0).sqrt()  # the roots of the singular values
     layer.B.copy_(B / size / math.sqrt(layer.scale))
     layer.A.copy_(A * size[:, None] / math.sqrt(layer.scale))
@@ -101,8 +101,8 @@ def start_from(layer, W0, B, A):
 
 
 def adapted_weights(model):
-    """(owner, name, layer, W0) for every LoRALayer of `model`: `layer` is the attribute `name` of `owner`, and
-    W0 (out, in) is a view of the frozen weight it adapts. ValueError if there is none, or if it is merged.
+    """(owner, name, layer, W0) for every LoRALayer of `model`: `layer` is the attribute `name` of `owner`,
+    and W0 (out, in) is a view of the frozen weight it adapts. ValueError if there is none, or it is merged.
     """
     modules = lora_modules(model)
     if not modules:
