@@ -45,13 +45,18 @@ RULE_RATES = {
     ("alpha / r", 1): (2e-3, 5e-3, 1e-2, 2e-2),
     ("alpha / r", 8): (2e-3, 5e-3, 1e-2, 2e-2),
     ("alpha / r", 64): (2e-3, 5e-3, 1e-2, 2e-2),
-    ("plain alpha", 1): (1e-2, 2e-2, 5e-2, 1e-1),
+    ("plain alpha", 1): (2e-2, 5e-2, 1e-1),
     ("plain alpha", 64): (3e-4, 1e-3, 2e-3),
 }
 ALPHA_RATES = {1: (5e-3, 2e-2, 5e-2), 64: (2e-3, 5e-3), 256: (3e-4, 1e-3, 5e-3)}
 FEW, FEW_RANKS = 64, (1, 8, 64)  # so few stories that a run sees each of them twelve times
 VARIANTS = {"LoRA": None, "PiSSA": use_pissa, "random directions": use_random_directions, "DoRA": use_dora}
-FIRST_STEPS, FIRST_RATES = 20, (1e-3, 2e-3, 5e-3, 1e-2)
+FIRST_STEPS = 20
+FIRST_RATES = {
+    "LoRA": (5e-3, 1e-2, 2e-2),
+    "PiSSA": (1e-3, 2e-3, 5e-3),
+    "random directions": (1e-3, 2e-3, 5e-3),
+}
 TURNS = {"full": (1e-3, (0,)), "LoRA": (5e-3, SEEDS), "DoRA": (5e-3, SEEDS)}  # rate and seeds
 
 
@@ -128,8 +133,10 @@ def settings_of_sweeps():
             for targets, rank in PLACES.values()
             for rate in PLACE_RATES
         ],
-        "few": [{"rank": rank, "stories": FEW, "seed": seed} for rank in FEW_RANKS for seed in SEEDS],
-        "first": [{"variant": name, "rate": rate, **first} for name in VARIANTS for rate in FIRST_RATES],
+        "few": [{"rank": rank, "stories": FEW, "seed": seed} for rank in FEW_RANKS for seed in SEEDS[:2]],
+        "first": [
+            {"variant": name, "rate": rate, **first} for name, rates in FIRST_RATES.items() for rate in rates
+        ],
         "turns": [
             {"variant": variant, "rate": rate, "seed": seed, "turns": True}
             for variant, (rate, seeds) in TURNS.items()
@@ -144,7 +151,7 @@ def settings_of_seeds(runs):
         (targets, lowest([run for run in runs["places"] if run["targets"] == ", ".join(targets)]))
         for targets, _ in PLACES.values()
     ]
-    best_first = [lowest([run for run in runs["first"] if run["variant"] == name]) for name in VARIANTS]
+    best_first = [lowest([run for run in runs["first"] if run["variant"] == name]) for name in FIRST_RATES]
     return {
         "places": [
             {"targets": targets, "rank": run["rank"], "rate": run["rate"], "seed": seed}
