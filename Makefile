@@ -23,8 +23,9 @@ figures: .venv/ready        ## draw the diagrams in images/ again
 model: .venv/ready          ## train the pretrained model that ships anew, in some minutes
 	$(BIN)/python -m lora_lab.pretraining
 
-runs: .venv/ready           ## make the stored runs of lesson 08 again, in a quarter of an hour
+runs: .venv/ready           ## make the stored runs of lessons 08 and 10 again, in half an hour
 	$(BIN)/python -m lora_lab.experiments
+	$(BIN)/python -m lora_lab.choosing
 
 lint: .venv/ready           ## repair what ruff can repair
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format lora_lab tests

@@ -13,6 +13,8 @@ stories     the toy language that the shipped model speaks, with its exact entro
 training    one training loop; nothing in it knows LoRA
 pretraining how the shipped model, models/story-gpt2, was made
 experiments the longer runs of lesson 08, stored in data/, and the command that makes them
+variants    rsLoRA, LoRA+, PiSSA and DoRA, each a line or two of LoRALayer
+choosing    the stored runs of lesson 10, and the command that makes them
 drawing     how every figure of the course looks, and how a notebook shows it
 figures     the diagrams in images/, one function each
 checks      one checker per exercise, one module per lesson

@@ -29,7 +29,8 @@ class DoRALayer(LoRALayer):
     def __init__(self, W0, rank, alpha, dropout=0.0):
         super().__init__(W0.shape[1], W0.shape[0], rank, alpha, dropout)
         # A copy: merging will change the weight it comes from.
-        self.register_buffer("W0", W0.detach().clone(), persistent=False)
+        W0 = W0.detach().clone(memory_format=torch.contiguous_format)
+        self.register_buffer("W0", W0, persistent=False)
         self.m = nn.Parameter(self.W0.norm(dim=1))
 
     def forward(self, x):
