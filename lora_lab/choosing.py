@@ -45,10 +45,10 @@ RULE_RATES = {
     ("alpha / r", 1): (2e-3, 5e-3, 1e-2, 2e-2),
     ("alpha / r", 8): (2e-3, 5e-3, 1e-2, 2e-2),
     ("alpha / r", 64): (2e-3, 5e-3, 1e-2, 2e-2),
-    ("plain alpha", 1): (2e-2, 5e-2, 1e-1),
-    ("plain alpha", 64): (3e-4, 1e-3, 2e-3),
+    ("plain alpha", 1): (1e-2, 2e-2, 5e-2, 1e-1),
+    ("plain alpha", 64): (3e-4, 1e-3, 2e-3, 5e-3),
 }
-ALPHA_RATES = {1: (5e-3, 2e-2, 5e-2), 64: (2e-3, 5e-3), 256: (3e-4, 1e-3, 5e-3)}
+ALPHA_RATES = {1: (5e-3, 2e-2, 5e-2, 1e-1), 64: (2e-3, 5e-3), 256: (3e-4, 1e-3, 5e-3)}
 FEW, FEW_RANKS = 64, (1, 8, 64)  # so few stories that a run sees each of them twelve times
 VARIANTS = {"LoRA": None, "PiSSA": use_pissa, "random directions": use_random_directions, "DoRA": use_dora}
 FIRST_STEPS = 20
