@@ -30,15 +30,15 @@ CHOICES = DATA / "choosing.json"
 N_STEPS, N_STORIES, N_HELD_OUT, N_WARMUP = 50, 800, 100, 5  # 16 stories a step: each is seen once
 ALL_TARGETS = (*ATTENTION_TARGETS, "fc", "proj")
 
-# Where to put LoRA, with the rank that makes all of them hold (nearly) as many numbers: 5,120 a block.
+# Where to put LoRA, with the rank that makes all of them hold (nearly) as many numbers, 5,120 a block, and the
+# rates to try.
 PLACES = {
-    "q": (("q",), 20),
-    "q, v": (("q", "v"), 10),
-    "q, k, v, o": (ATTENTION_TARGETS, 5),
-    "MLP": (("fc", "proj"), 4),
-    "all": (ALL_TARGETS, 2),  # 4,608
+    "q": (("q",), 20, (1e-2, 2e-2, 5e-2)),
+    "q, v": (("q", "v"), 10, (5e-3, 1e-2, 2e-2)),
+    "q, k, v, o": (ATTENTION_TARGETS, 5, (2e-3, 5e-3, 1e-2)),
+    "MLP": (("fc", "proj"), 4, (5e-3, 1e-2, 2e-2)),
+    "all": (ALL_TARGETS, 2, (5e-3, 1e-2, 2e-2)),  # 4,608
 }
-PLACE_RATES = (5e-3, 1e-2, 2e-2)
 # alpha by rank for two rules that agree at rank 8, alpha 16; and the rates to try, by rule and rank.
 RULES = {"alpha / r": lambda rank: ALPHA, "plain alpha": lambda rank: ALPHA * rank / RANK}
 RULE_RATES = {
@@ -48,7 +48,7 @@ RULE_RATES = {
     ("plain alpha", 1): (1e-2, 2e-2, 5e-2, 1e-1),
     ("plain alpha", 64): (3e-4, 1e-3, 2e-3, 5e-3),
 }
-ALPHA_RATES = {1: (5e-3, 2e-2, 5e-2, 1e-1), 64: (2e-3, 5e-3), 256: (3e-4, 1e-3, 5e-3)}
+ALPHA_RATES = {1: (5e-3, 2e-2, 5e-2, 1e-1), 64: (1e-3, 2e-3, 5e-3), 256: (3e-4, 1e-3, 5e-3)}
 FEW, FEW_RANKS = 64, (1, 8, 64)  # so few stories that a run sees each of them twelve times
 VARIANTS = {"LoRA": None, "PiSSA": use_pissa, "random directions": use_random_directions, "DoRA": use_dora}
 FIRST_STEPS = 20
@@ -130,8 +130,8 @@ def settings_of_sweeps():
         "alphas": [{"alpha": alpha, "rate": rate} for alpha, rates in ALPHA_RATES.items() for rate in rates],
         "places": [
             {"targets": targets, "rank": rank, "rate": rate}
-            for targets, rank in PLACES.values()
-            for rate in PLACE_RATES
+            for targets, rank, rates in PLACES.values()
+            for rate in rates
         ],
         "few": [{"rank": rank, "stories": FEW, "seed": seed} for rank in FEW_RANKS for seed in SEEDS[:2]],
         "first": [
@@ -149,7 +149,7 @@ def settings_of_seeds(runs):
     """What is run next: the other seeds, at the rate that was best in the sweep."""
     best_place = [
         (targets, lowest([run for run in runs["places"] if run["targets"] == ", ".join(targets)]))
-        for targets, _ in PLACES.values()
+        for targets, *_ in PLACES.values()
     ]
     best_first = [lowest([run for run in runs["first"] if run["variant"] == name]) for name in FIRST_RATES]
     return {
