@@ -30,8 +30,8 @@ CHOICES = DATA / "choosing.json"
 N_STEPS, N_STORIES, N_HELD_OUT, N_WARMUP = 50, 800, 100, 5  # 16 stories a step: each is seen once
 ALL_TARGETS = (*ATTENTION_TARGETS, "fc", "proj")
 
-# Where to put LoRA, with the rank that makes all of them hold (nearly) as many numbers, 5,120 a block, and the
-# rates to try.
+# Where to put LoRA, with the rank that makes all of them hold (nearly) as many numbers, 5,120 a block, and
+# the rates to try.
 PLACES = {
     "q": (("q",), 20, (1e-2, 2e-2, 5e-2)),
     "q, v": (("q", "v"), 10, (5e-3, 1e-2, 2e-2)),
@@ -53,7 +53,7 @@ FEW, FEW_RANKS = 64, (1, 8, 64)  # so few stories that a run sees each of them t
 VARIANTS = {"LoRA": None, "PiSSA": use_pissa, "random directions": use_random_directions, "DoRA": use_dora}
 FIRST_STEPS = 20
 FIRST_RATES = {
-    "LoRA": (5e-3, 1e-2, 2e-2),
+    "LoRA": (1e-3, 2e-3, 5e-3, 1e-2, 2e-2),
     "PiSSA": (1e-3, 2e-3, 5e-3),
     "random directions": (1e-3, 2e-3, 5e-3),
 }
