@@ -54,8 +54,8 @@ VARIANTS = {"LoRA": None, "PiSSA": use_pissa, "random directions": use_random_di
 FIRST_STEPS = 20
 FIRST_RATES = {
     "LoRA": (1e-3, 2e-3, 5e-3, 1e-2, 2e-2),
-    "PiSSA": (1e-3, 2e-3, 5e-3),
-    "random directions": (1e-3, 2e-3, 5e-3),
+    "PiSSA": (1e-3, 2e-3, 5e-3, 1e-2),
+    "random directions": (1e-3, 2e-3, 5e-3, 1e-2),
 }
 TURNS = {"full": (1e-3, (0,)), "LoRA": (5e-3, SEEDS), "DoRA": (5e-3, SEEDS)}  # rate and seeds
 
