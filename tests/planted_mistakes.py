@@ -495,7 +495,7 @@ PLANTED = {
         ),
         (
             "def equal_budget_rank(targets, d, budget):\n    return budget // sum(5 * d if t == 'fc' else 2 * d for t in targets)",
-            "q, fc, proj",
+            "o, proj",
         ),
     ],
     "check_sweep_verdict": [

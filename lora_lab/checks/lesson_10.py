@@ -42,12 +42,12 @@ def check_equal_budget(equal_budget_rank):
         return "A and B hold r (in + out) numbers, not r (in x out): they are added"
     if answer != 3:
         return f"fc with d = 64 has 320 numbers for each rank, so 1,000 are enough for 3, yours is {answer!r}"
-    for targets, wanted in ((("q", "v"), 7), (("q", "fc", "proj"), 2), (("o", "proj"), 4)):
-        answer = equal_budget_rank(targets, 64, 1900)
+    for targets, wanted in ((("o", "proj"), 4), (("q", "v"), 8), (("q", "fc", "proj"), 2)):
+        answer = equal_budget_rank(targets, 64, 2100)
         if answer == wanted + 1 or (answer != wanted and isinstance(answer, float) and answer > wanted):
             return "a rank is a whole number, and with the next one the budget would be exceeded"
         if answer != wanted:
-            return f"{', '.join(targets)}, d = 64, 1,900 numbers: rank {wanted} fits, yours is {answer!r}"
+            return f"{', '.join(targets)}, d = 64, 2,100 numbers: rank {wanted} fits, yours is {answer!r}"
 
 
 @checker
