@@ -18,6 +18,8 @@ experiments the longer runs of lesson 08, stored in data/, and the command that 
 spectra     what an update looks like: stable rank, similarity of subspaces, amplification
 random_subspace   training in a random subspace, for the intrinsic dimension
 rank_experiments  the longer runs of lesson 09, stored in data/, and the command that makes them
+variants    rsLoRA, LoRA+, PiSSA and DoRA, each a line or two of LoRALayer
+choosing    the stored runs of lesson 10, and the command that makes them
 drawing     how every figure of the course looks, and how a notebook shows it
 figures     the diagrams in images/, one function each
 checks      one checker per exercise, one module per lesson

@@ -114,13 +114,13 @@ def floor_per_token(register):
     return sum(nats) / (labels[:, 1:] != IGNORED).sum().item()
 
 
-def in_parallel(settings):
-    """`measure` with each of `settings`, in two processes of one thread each, whose results do not depend on
-    the machine's cores.
+def in_parallel(settings, run=measure):
+    """`run` with each of `settings`, in two processes of one thread each, whose results do not depend on the
+    machine's cores.
     """
     start = {"max_workers": 2, "mp_context": get_context("spawn")}
     with ProcessPoolExecutor(**start, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        waiting = [pool.submit(measure, **setting) for setting in settings]
+        waiting = [pool.submit(run, **setting) for setting in settings]
         runs = []
         for one in waiting:
             runs.append(one.result())

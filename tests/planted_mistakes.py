@@ -600,4 +600,63 @@ PLANTED = {
             "nothing moves",
         ),
     ],
+    # lesson 10
+    "check_same_run": [
+        (
+            "def same_run(alpha, new_alpha, rate):\n    c = alpha / new_alpha\n    return c, c * rate",
+            "the square",
+        ),
+        (
+            "def same_run(alpha, new_alpha, rate):\n    root = math.sqrt(new_alpha / alpha)\n    return root, root * rate",
+            "the other way round",
+        ),
+        (
+            "def same_run(alpha, new_alpha, rate):\n    return 1, rate * math.sqrt(alpha / new_alpha)",
+            "start differently",
+        ),
+        ("def same_run(alpha, new_alpha, rate):\n    return 1, rate * alpha / new_alpha", "this suits B"),
+        (
+            "def same_run(alpha, new_alpha, rate):\n    return math.sqrt(alpha / new_alpha), rate",
+            "the same factor",
+        ),
+        ("def same_run(alpha, new_alpha, rate):\n    return rate / 2", "two numbers"),
+        ("def same_run(alpha, new_alpha, rate):\n    return 0.5, 0.005", "from 9 to 1"),
+    ],
+    "check_equal_budget": [
+        (
+            "def equal_budget_rank(targets, d, budget):\n    return budget // (2 * d * len(targets))",
+            "not square",
+        ),
+        (
+            "def equal_budget_rank(targets, d, budget):\n    return budget // (4 * d * d * len(targets))",
+            "added",
+        ),
+        (
+            "def equal_budget_rank(targets, d, budget):\n    return math.ceil(budget / sum(5 * d if t in ('fc', 'proj') else 2 * d for t in targets))",
+            "enough for 3",
+        ),
+        (
+            "def equal_budget_rank(targets, d, budget):\n    return round(budget / sum(5 * d if t in ('fc', 'proj') else 2 * d for t in targets))",
+            "exceeded",
+        ),
+        (
+            "def equal_budget_rank(targets, d, budget):\n    return budget // sum(5 * d if t == 'fc' else 2 * d for t in targets)",
+            "o, proj",
+        ),
+    ],
+    "check_sweep_verdict": [
+        (
+            "def sweep_verdict(rates, losses):\n    best = losses.index(min(losses))\n    return 'smaller' if best == 0 else 'larger' if best == len(rates) - 1 else 'finished'",
+            "in order",
+        ),
+        (
+            "def sweep_verdict(rates, losses):\n    best = min(zip(losses, rates))[1]\n    return 'smaller' if best == min(rates) else 'larger' if best == max(rates) else 'finished'",
+            "min cannot compare",
+        ),
+        (
+            "def sweep_verdict(rates, losses):\n    best = min(zip(losses, rates))[1]\n    return 'larger' if best == min(rates) else 'smaller' if best == max(rates) else 'finished'",
+            "the largest that was tried",
+        ),
+        ("def sweep_verdict(rates, losses):\n    return min(zip(losses, rates))[1]", "yours is 0.002"),
+    ],
 }
