@@ -18,8 +18,8 @@ def one_step(model, ids, labels, steps, rate, batch_size=16, **settings):
 
 def short_texts(register, n, held_out=False):
     if register == "questions":  # the answer is at the end
-        return real_data(register, min(n, 8), held_out)
-    return [part[:, :24] for part in real_data(register, min(n, 8 if held_out else 48), held_out)]
+        return real_data(register, 2, held_out)
+    return [part[:, :8] for part in real_data(register, min(n, 8 if held_out else 48), held_out)]
 
 training.fit = experiments.fit = one_step
 experiments.register_data = short_texts
