@@ -1,6 +1,9 @@
-"""The environment of every test and of every notebook kernel."""
+"""The environment of every test and of every notebook kernel, and what is compared beside nbval's texts."""
 
 import os
+import time
+
+import pytest
 
 # Set here, before anything else is imported, since the kernels that the tests start inherit it. This file is
 # in the root folder and not in tests/, since `pytest notebooks` does not read tests/conftest.py.
@@ -14,3 +17,24 @@ os.environ["HF_HOME"] = os.path.join(os.path.dirname(__file__), ".no_cache")
 os.environ["JUPYTER_PLATFORM_DIRS"] = "1"
 # nbval does not know that a cell can be cleared, as the progress bar of a training does when it is done.
 os.environ["TQDM_DISABLE"] = "1"
+
+SECONDS_PER_NOTEBOOK = 180
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """nbval compares the texts of a cell it runs. Here its pictures are compared and its lesson timed."""
+    if not hasattr(item, "test_outputs"):  # not a cell
+        return (yield)
+    from notebook_rules import differences, streams_joined  # it imports NumPy, which reads OMP_NUM_THREADS
+
+    lesson, start = item.parent, time.monotonic()
+    saved = streams_joined(item.cell.outputs)  # a copy: nbval joins streams, too, and spoils what it joins
+    result = yield
+    found = differences(saved, streams_joined(item.test_outputs))
+    lesson.seconds = getattr(lesson, "seconds", 0) + time.monotonic() - start
+    if lesson.seconds > SECONDS_PER_NOTEBOOK:
+        found.append(f"ends {lesson.seconds:.0f} s into its lesson, which may take {SECONDS_PER_NOTEBOOK} s")
+    if found:
+        item.raise_cell_error("\n".join(found))
+    return result

@@ -4,12 +4,14 @@ import base64
 import inspect
 import io
 import re
+import subprocess
+import sys
 
 import matplotlib.pyplot as plt
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from notebook_rules import contents, exercise_problems, output_differences, run_again, static_problems
+from notebook_rules import ROOT, contents, exercise_problems, output_differences, run_again, static_problems
 from PIL import Image
 from test_same_name_same_code import code_differences
 
@@ -178,3 +180,16 @@ def test_a_deleted_cell_is_reported(sound, tmp_path):
     saved.cells.remove(cell_with(saved, FIGURE))
     assert "execution counts" in static_problems(saved, tmp_path)[0]
     assert contents(saved)["figures"] == 0
+
+
+def test_the_cells_that_nbval_runs_have_their_pictures_compared(sound, tmp_path):
+    """The hook in conftest.py, as `make test` calls it: one sound lesson, and one with a curve that moved."""
+    moved = nbformat.from_dict(sound)
+    draw(another_curve())(cell_with(moved, FIGURE))
+    nbformat.write(sound, tmp_path / "01_sound.ipynb")
+    nbformat.write(moved, tmp_path / "02_moved.ipynb")
+    settings = ["-c", ROOT / "pyproject.toml", "-p", "conftest", "-n", "0"]
+    command = [sys.executable, "-m", "pytest", *settings, tmp_path]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
+    assert "1 failed" in said and "has another picture" in said, said
+    assert "FAILED 02_moved.ipynb" in said
