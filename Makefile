@@ -15,7 +15,8 @@ test: .venv/ready           ## run everything: style, package, every notebook
 
 notebooks: .venv/ready      ## run the lessons top to bottom and save their outputs (NOTEBOOKS=notebooks/03* for one)
 	HF_HOME=.no_cache OMP_NUM_THREADS=1 $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace \
-	  --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False $(NOTEBOOKS)
+	  --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False \
+	  --NotebookExporter.preprocessors=nbconvert.preprocessors.CoalesceStreamsPreprocessor $(NOTEBOOKS)
 
 figures: .venv/ready        ## draw the diagrams in images/ again
 	$(BIN)/python -m lora_lab.figures
