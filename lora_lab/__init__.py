@@ -17,6 +17,7 @@ pretraining how the shipped model, models/story-gpt2, was made
 experiments the longer runs of lesson 08, stored in data/, and the command that makes them
 spectra     what an update looks like: stable rank, similarity of subspaces, amplification
 random_subspace   training in a random subspace, for the intrinsic dimension
+updates     what training changed in the dense weights, cut and put back
 rank_experiments  the longer runs of lesson 09, stored in data/, and the command that makes them
 variants    rsLoRA, LoRA+, PiSSA and DoRA, each a line or two of LoRALayer
 choosing    the stored runs of lesson 10, and the command that makes them

@@ -122,9 +122,9 @@ def in_parallel(settings, run=measure):
     with ProcessPoolExecutor(**start, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         waiting = [pool.submit(run, **setting) for setting in settings]
         runs = []
-        for one in waiting:
+        for setting, one in zip(settings, waiting, strict=True):
             runs.append(one.result())
-            print(runs[-1], flush=True)
+            print(f"{len(runs)} of {len(settings)}: {setting}", flush=True)
     return runs
 
 

@@ -34,20 +34,20 @@ def top_directions(M, count):
     return U[:, :count], Vt[:count].T
 
 
-def subspace_similarity(U, V):
-    """phi = ||U^T V||_F^2 / min(i, j): how much of the smaller of two subspaces lies in the larger one, from
-    0 (nothing) to 1 (all). `U` (n, i) and `V` (n, j) have orthonormal columns.
+def subspace_similarity(P, Q):
+    """phi = ||P^T Q||_F^2 / min(i, j): how much of the smaller of two subspaces lies in the larger one, from
+    0 (nothing) to 1 (all). `P` (n, i) and `Q` (n, j) have orthonormal columns.
 
     ValueError if the columns are not orthonormal, or of two lengths. (LoRA, 2106.09685, section 7.2; its
-    Appendix G. With p = min(i, j) and the distance d^2 = p - ||U^T V||_F^2 this is 1 - d^2 / p, not the
+    Appendix G. With p = min(i, j) and the distance d^2 = p - ||P^T Q||_F^2 this is 1 - d^2 / p, not the
     (1 - d^2) / p that is printed there.)
     """
-    U, V = check_orthonormal(U), check_orthonormal(V)
-    if len(U) != len(V):
+    P, Q = check_orthonormal(P), check_orthonormal(Q)
+    if len(P) != len(Q):
         raise ValueError(
-            f"two subspaces of one space are needed, got columns of {len(U)} and {len(V)} numbers"
+            f"two subspaces of one space are needed, got columns of {len(P)} and {len(Q)} numbers"
         )
-    return float(np.linalg.norm(U.T @ V) ** 2 / min(U.shape[1], V.shape[1]))
+    return float(np.linalg.norm(P.T @ Q) ** 2 / min(P.shape[1], Q.shape[1]))
 
 
 def random_similarity(n, i, j):

@@ -6,26 +6,21 @@ import numpy as np
 import pytest
 import torch
 
-from lora_lab.counting import count_trainable_parameters
-from lora_lab.experiments import LORA_TARGETS, make_trainable, register_data
-from lora_lab.gpt2 import dense_weights, load_gpt2, load_tokenizer
+from lora_lab.experiments import STEPS, register_data
+from lora_lab.gpt2 import load_gpt2, load_tokenizer
 from lora_lab.rank_experiments import (
     CUTS,
+    MORE_STEPS,
     PAIRS,
     STORED_RANKS,
     TASKS,
     all_settings,
-    dense_names,
     energy_at,
     in_new_words,
     load_pairs,
     one_run,
     shuffle_labels,
     task_data,
-    train_only_dense,
-    truncated,
-    weight_updates,
-    with_updates,
 )
 from lora_lab.spectra import random_similarity, subspace_similarity, top_directions
 from lora_lab.training import IGNORED, evaluate
@@ -39,7 +34,8 @@ def runs(**wanted):
 
 def test_no_run_is_missing_and_none_is_there_twice():
     def key(run):
-        return run["task"], run["method"], run["rate"], run.get("rank", 8), run.get("seed", 0)
+        names = {"rank": 8, "seed": 0, "steps": STEPS}
+        return run["task"], run["method"], run["rate"], *(run.get(name, names[name]) for name in names)
 
     assert sorted(map(key, STORED["runs"])) == sorted(map(key, all_settings()))
     assert all(len(run["truncated"]) == len(CUTS) for run in runs(method="dense"))
@@ -54,7 +50,7 @@ def test_no_run_is_below_the_floor_and_every_real_task_is_learned_better_than_th
 def test_a_run_made_again_is_the_stored_one():
     """On another processor rounding differs, and a hundred steps may magnify it a little."""
     (stored,) = runs(method="subspace", rank=16)
-    again, _ = one_run({name: stored[name] for name in ("task", "method", "rate", "rank", "seed")})
+    again, _ = one_run(**{name: stored[name] for name in ("task", "method", "rate", "rank", "seed", "steps")})
     assert again.pop("loss") == pytest.approx(stored["loss"], rel=0.01)
     assert again == {name: value for name, value in stored.items() if name != "loss"}
 
@@ -73,9 +69,15 @@ def test_nonsense_has_the_simpler_update_and_ruins_the_model():
     assert nonsense["loss"] > 4 * STORED["base"]["pirate"]
 
 
-def test_lora_fails_on_new_words_at_every_rank():
-    full = min(run["loss"] for run in runs(task="new words", method="dense"))
-    assert all(run["loss"] > 1.5 * full for run in runs(task="new words", method="lora"))
+def test_on_new_words_lora_is_slower_at_every_rank_and_rank_1_hardly_learns():
+    def loss(**wanted):
+        return min(run["loss"] for run in runs(task="new words", **wanted))
+
+    early, late = (loss(method="dense", steps=steps) for steps in (STEPS, MORE_STEPS))
+    for rank in (8, 64):
+        assert loss(method="lora", rank=rank, steps=STEPS) > 3 * early
+        assert 2 * late < loss(method="lora", rank=rank, steps=MORE_STEPS) < early
+    assert loss(method="lora", rank=1, steps=MORE_STEPS) > 3 * early
 
 
 def test_the_stored_pairs_are_complete_and_share_their_top_direction():
@@ -86,40 +88,15 @@ def test_the_stored_pairs_are_complete_and_share_their_top_direction():
         assert (A.shape, B.shape) == ((rank, 128), (128, rank)) and abs(B).max() > 0
     shared = [
         subspace_similarity(
-            top_directions(pairs[8, 0, name][0], 1)[1], top_directions(pairs[64, 0, name][0], 8)[1]
+            top_directions(pairs[8, 0, name][0], 1)[1], top_directions(pairs[64, 1, name][0], 8)[1]
         )
         for name in names
     ]
     assert min(shared) > 3 * random_similarity(128, 1, 8)
 
 
-def test_only_the_weights_that_lora_adapts_are_trained():
-    model = train_only_dense(load_gpt2())
-    shown = sum(W.numel() for W in dense_weights(load_gpt2()).values())
-    assert count_trainable_parameters(model) == shown == 786_432
-    trained = {name for name, p in model.named_parameters() if p.requires_grad}
-    assert trained == set(dense_names(model)) and len(trained) == 16
-    adapted = make_trainable(load_gpt2(), next(iter(LORA_TARGETS)), rank=1)
-    bases = [
-        n for n, _ in adapted.named_parameters() if ".h." in n and n.endswith("weight") and "ln_" not in n
-    ]
-    assert len(bases) == len(trained)
-
-
-def test_updates_taken_from_a_model_and_put_back_give_the_same_model():
-    model, ids = load_gpt2(), torch.arange(40)[None]
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for W in dense_weights(model).values():
-            W += 0.05 * torch.randn(W.shape)
-        again = with_updates(weight_updates(model))
-        assert not torch.allclose(model(ids).logits, load_gpt2()(ids).logits, atol=0.1)
-        torch.testing.assert_close(again(ids).logits, model(ids).logits, atol=1e-3, rtol=1e-3)
-
-
-def test_truncated_updates_have_the_rank_and_keep_the_top():
+def test_the_stored_energies_are_shares():
     update = np.diag([4.0, 2.0, 1.0])
-    np.testing.assert_allclose(truncated({"0.q": update}, 2)["0.q"], np.diag([4.0, 2.0, 0.0]), atol=1e-12)
     assert energy_at(update, ranks=(1, 2, 3)) == [round(16 / 21, 4), round(20 / 21, 4), 1]
 
 
