@@ -24,7 +24,7 @@ figures: .venv/ready        ## draw the diagrams in images/ again
 model: .venv/ready          ## train the pretrained model that ships anew, in some minutes
 	$(BIN)/python -m lora_lab.pretraining
 
-runs: .venv/ready           ## make the stored runs of lessons 08 to 10 again, in the better part of an hour
+runs: .venv/ready           ## make the stored runs of lessons 08 to 10 again, in about an hour
 	$(BIN)/python -m lora_lab.experiments
 	$(BIN)/python -m lora_lab.rank_experiments
 	$(BIN)/python -m lora_lab.choosing
