@@ -10,6 +10,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
+from unchanged import assert_unchanged, everything
 
 from lora_lab import adapters
 from lora_lab.adapter_files import CONFIG, WEIGHTS
@@ -60,25 +61,6 @@ def peft_gpt2(target_modules=("c_attn",), base=None, **options):
     asked = target_modules if isinstance(target_modules, str) else list(target_modules)
     options = {"r": 2, "lora_alpha": 6, "target_modules": asked, "task_type": "CAUSAL_LM", **options}
     return with_updates(get_peft_model(base or random_gpt2(), LoraConfig(**options)).eval())
-
-
-def everything(model):
-    """All that may not change: modules and parameters themselves, values, what is trainable, attributes."""
-    modules = dict(model.named_modules())
-    parameters = dict(model.named_parameters())
-    values = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-    trainable = {name: parameter.requires_grad for name, parameter in parameters.items()}
-    return modules, parameters, values, trainable, set(vars(model))
-
-
-def assert_unchanged(model, before):
-    modules, parameters, values, trainable, attributes = before
-    now = everything(model)
-    assert now[0].keys() == modules.keys() and all(now[0][name] is modules[name] for name in modules)
-    assert now[1].keys() == parameters.keys() and all(now[1][name] is parameters[name] for name in parameters)
-    assert all(torch.equal(now[2][name], values[name]) for name in values)
-    assert now[3] == trainable
-    assert now[4] == attributes
 
 
 def change_config(folder, remove=(), **settings):

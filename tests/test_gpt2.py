@@ -7,6 +7,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import GPT2Model, GPTNeoConfig, GPTNeoForCausalLM
+from unchanged import assert_unchanged, everything
 
 from lora_lab.attention import SelfAttentionWithLoRA
 from lora_lab.counting import count_trainable_parameters
@@ -46,25 +47,6 @@ def with_updates(model):
 
 def adapted_gpt2(targets=EVERY, **options):
     return with_updates(apply_lora_to_gpt2(random_gpt2(), 2, 6, targets, **options))
-
-
-def everything(model):
-    """All that may not change: modules and parameters themselves, values, what is trainable, attributes."""
-    modules = dict(model.named_modules())
-    parameters = dict(model.named_parameters())
-    values = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-    trainable = {name: parameter.requires_grad for name, parameter in parameters.items()}
-    return modules, parameters, values, trainable, set(vars(model))
-
-
-def assert_unchanged(model, before):
-    modules, parameters, values, trainable, attributes = before
-    now = everything(model)
-    assert now[0].keys() == modules.keys() and all(now[0][name] is modules[name] for name in modules)
-    assert now[1].keys() == parameters.keys() and all(now[1][name] is parameters[name] for name in parameters)
-    assert all(torch.equal(now[2][name], values[name]) for name in values)
-    assert now[3] == trainable
-    assert now[4] == attributes
 
 
 # The models to practise on
