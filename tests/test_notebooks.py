@@ -50,7 +50,7 @@ MANIFEST = {
     "06_attention_with_lora": {"figures": 2, "sliders": 0, "exercises": 3},
     "07_gpt2_parameter_counting": {"figures": 2, "sliders": 0, "exercises": 3},
     "08_fine_tuning": {"figures": 4, "sliders": 0, "exercises": 3},
-    "09_why_low_rank_works": {"figures": 6, "sliders": 0, "exercises": 3},
+    "09_why_low_rank_works": {"figures": 7, "sliders": 0, "exercises": 3},
     "10_choosing_lora": {"figures": 7, "sliders": 0, "exercises": 3},
     "11_qlora": {"figures": 5, "sliders": 0, "exercises": 3},
 }
