@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from lora_lab import choosing
 from lora_lab.choosing import (
     ALL_TARGETS,
     CHOICES,
@@ -22,8 +23,9 @@ from lora_lab.choosing import (
 )
 from lora_lab.counting import count_trainable_parameters
 from lora_lab.experiments import floor_per_token
-from lora_lab.gpt2 import apply_lora_to_gpt2, load_gpt2, random_gpt2
+from lora_lab.gpt2 import apply_lora_to_gpt2, dense_weights, load_gpt2, random_gpt2
 from lora_lab.lora import LoRALayer, lora_modules
+from lora_lab.variants import adapted_weights
 
 RUNS = json.loads(CHOICES.read_text(encoding="utf-8"))
 
@@ -94,7 +96,36 @@ def test_every_sweep_of_a_rank_is_finished():
         assert min(rates) < lowest(runs)["rate"] < max(rates)
 
 
+def test_a_run_trains_on_one_set_of_stories_is_measured_on_the_other_and_draws_A_from_its_seed(monkeypatch):
+    asked, starts = [], []
+
+    def data(register, n, held_out=False):
+        asked.append((register, n, held_out))
+        return torch.zeros(n, 1), torch.zeros(n, 1)
+
+    def no_fit(model, *data, **settings):
+        starts.append([layer.A.clone() for _, _, layer, _ in adapted_weights(model)])
+
+    monkeypatch.setattr(choosing, "register_data", data)
+    monkeypatch.setattr(choosing, "fit", no_fit)
+    monkeypatch.setattr(choosing, "evaluate", lambda *data: 0)
+    for seed in (0, 1, 0):
+        measure_choice(seed=seed)
+    run = [("pirate", 800, False), ("pirate", 100, True), ("plain", 100, True)]
+    assert asked == 3 * run
+    first, second, again = starts
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    assert not any(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
 # How much rows have changed
+
+
+def test_the_matrices_are_those_of_the_model_with_lora_and_without():
+    expected = list(dense_weights(random_gpt2()).values())
+    for model in (random_gpt2(), apply_lora_to_gpt2(random_gpt2(), 2, 4, ALL_TARGETS)):
+        found = list(dense_matrices(model))
+        assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
 def test_row_changes_of_a_model_that_has_not_changed_are_zero():
