@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from lora_lab import rank_experiments
 from lora_lab.experiments import STEPS, register_data
 from lora_lab.gpt2 import load_gpt2, load_tokenizer
 from lora_lab.rank_experiments import (
@@ -53,6 +54,23 @@ def test_a_run_made_again_is_the_stored_one():
     again, _ = one_run(**{name: stored[name] for name in ("task", "method", "rate", "rank", "seed", "steps")})
     assert again.pop("loss") == pytest.approx(stored["loss"], rel=0.01)
     assert again == {name: value for name, value in stored.items() if name != "loss"}
+
+
+def test_a_run_has_its_steps_rate_and_seed_and_is_measured_on_held_out_stories(monkeypatch):
+    asked = []
+
+    def data(task, n, held_out=False):
+        asked.append((task, n, held_out))
+        return torch.zeros(n, 1), torch.zeros(n, 1)
+
+    def no_fit(model, ids, labels, steps, rate, warmup, seed):
+        asked.append((steps, rate, seed))
+
+    monkeypatch.setattr(rank_experiments, "task_data", data)
+    monkeypatch.setattr(rank_experiments, "fit", no_fit)
+    monkeypatch.setattr(rank_experiments, "evaluate", lambda *data: 0)
+    rank_experiments.train_run("new words", "lora", 0.02, rank=1, seed=3, steps=MORE_STEPS)
+    assert asked == [("new words", 1600, False), (400, 0.02, 3), ("new words", 200, True)]
 
 
 def test_the_stored_bases_are_those_of_the_model():
