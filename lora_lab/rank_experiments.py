@@ -1,5 +1,5 @@
 """The runs of lesson 09 that take longer than a lesson should: `python -m lora_lab.rank_experiments` makes
-them again, in twenty minutes, and writes two files of lora_lab/data/.
+them again, in ten minutes, and writes two files of lora_lab/data/.
 
 Three tasks, each with 1,600 stories and 100 steps as in lesson 08: the pirate register; the same stories with
 shuffled labels, which is the control; and plain stories in new words, which is hard, and has 400 steps, too.
