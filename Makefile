@@ -19,15 +19,13 @@ notebooks: .venv/ready      ## run the lessons top to bottom and save their outp
 	  --NotebookExporter.preprocessors=nbconvert.preprocessors.CoalesceStreamsPreprocessor $(NOTEBOOKS)
 
 figures: .venv/ready        ## draw the diagrams in images/ again
-	$(BIN)/python -m lora_lab.figures
+	$(BIN)/python -m lora_lab.drawing.diagrams
 
 model: .venv/ready          ## train the pretrained model that ships anew, in some minutes
-	$(BIN)/python -m lora_lab.pretraining
+	$(BIN)/python -m lora_lab.story_gpt2.pretraining
 
 runs: .venv/ready           ## make the stored runs of lessons 08 to 10 again, in about an hour
-	$(BIN)/python -m lora_lab.experiments
-	$(BIN)/python -m lora_lab.rank_experiments
-	$(BIN)/python -m lora_lab.choosing
+	$(BIN)/python -m lora_lab.runs
 
 lint: .venv/ready           ## repair what ruff can repair
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format lora_lab tests

@@ -13,7 +13,7 @@ from lora_lab.lora import LinearWithLoRA, lora_modules
 
 # The model of every lesson that needs a pretrained one: set LORA_LAB_MODEL to "gpt2" to use the real one.
 MODEL_NAME = os.environ.get("LORA_LAB_MODEL", "story-gpt2")
-MODELS = Path(__file__).parent / "models"
+SHIPPED = Path(__file__).parent / "story_gpt2" / "model"
 
 # Width d, layers L and heads of the four published sizes (Radford et al., 2019, table 2).
 GPT2_SIZES = {
@@ -26,6 +26,7 @@ GPT2_SIZES = {
 # Where each fused or MLP target lives in a block: (its parent's name, its own name).
 DENSE_TARGETS = {"c_attn": ("attn", "c_attn"), "fc": ("mlp", "c_fc"), "proj": ("mlp", "c_proj")}
 TARGETS = (*ATTENTION_TARGETS, *DENSE_TARGETS)
+ALL_TARGETS = (*ATTENTION_TARGETS, "fc", "proj")  # every dense layer of a block, each once
 
 
 def random_gpt2(seed=0, **config):
@@ -41,6 +42,14 @@ def random_gpt2(seed=0, **config):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return GPT2LMHeadModel(GPT2Config(**{"initializer_range": 0.2, **small, **special, **config})).eval()
+
+
+def random_gpt2_small():
+    """A model of the shape of GPT-2 small, with random weights and no dropout."""
+    no_dropout = {"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0}
+    model = GPT2LMHeadModel(GPT2Config(**GPT2_SIZES["gpt2"], **no_dropout))
+    model.loss_type = "ForCausalLM"
+    return model
 
 
 def load_gpt2(name=MODEL_NAME):
@@ -62,7 +71,7 @@ def load_tokenizer(name=MODEL_NAME):
 
 def from_local(kind, name, **options):
     """`kind.from_pretrained(name)` without a network."""
-    folder = MODELS / name if (MODELS / name).is_dir() else name
+    folder = SHIPPED if name == "story-gpt2" else name
     disable_progress_bar()  # of loading a few weights, which would stay in a saved notebook
     try:
         return kind.from_pretrained(folder, local_files_only=True, **options)
@@ -200,3 +209,8 @@ def thaw(model, frozen_names):
     """Make every parameter trainable but those named in `frozen_names`."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name not in frozen_names)
+
+
+def dense_names(model):
+    """The names of the parameters of `model` that `dense_weights` shows."""
+    return [name for name, p in model.named_parameters() if ".h." in name and p.ndim == 2]

@@ -7,8 +7,11 @@ tensors that ask for no gradient are taken as well.
 """
 
 import numpy as np
+import torch
 
-from lora_lab.low_rank import check_matrix, check_rank
+from lora_lab.gpt2 import dense_names, dense_weights, gpt2_blocks, load_gpt2
+from lora_lab.lora import lora_modules, merge
+from lora_lab.low_rank import check_matrix, check_rank, low_rank_approximation
 
 
 def stable_rank(M):
@@ -96,3 +99,57 @@ def random_update(like, rank, rng):
     check_rank(rank, *like.shape)
     drawn = rng.normal(size=(like.shape[0], rank)) @ rng.normal(size=(rank, like.shape[1]))
     return (drawn * (np.linalg.norm(like) / np.linalg.norm(drawn))).astype(like.dtype)
+
+
+def train_only_dense(model):
+    """Let the dense weights of the blocks ask for a gradient, and nothing else: what LoRA on all linear
+    layers adapts. `model` is changed in place and returned.
+    """
+    model.requires_grad_(False)
+    for name in dense_names(model):
+        model.get_parameter(name).requires_grad_(True)
+    return model
+
+
+def weight_updates(model):
+    """What training changed in each dense weight of the pretrained model, which has become `model`."""
+    start = dense_weights(load_gpt2())
+    return {name: (W - start[name]).detach().numpy() for name, W in dense_weights(model).items()}
+
+
+@torch.no_grad()
+def with_updates(updates):
+    """A fresh pretrained model with `updates` added to its dense weights."""
+    model = load_gpt2()
+    for name, W in dense_weights(model).items():
+        W += torch.as_tensor(updates[name])
+    return model
+
+
+def truncated(updates, rank):
+    """Each of `updates` replaced by its best approximation of rank `rank`."""
+    return {name: low_rank_approximation(update, rank) for name, update in updates.items()}
+
+
+@torch.no_grad()
+def row_changes(model, base):
+    """For each dense matrix of `model`, [how much the lengths of its rows have changed since `base`, how far
+    they have turned]: the mean of |new - old| / old, and the mean of 1 - cosine. `model` is merged.
+    """
+    if lora_modules(model):
+        merge(model)
+    changes = []
+    for new, old in zip(dense_matrices(model), dense_matrices(base), strict=True):
+        longer = (new.norm(dim=1) / old.norm(dim=1) - 1).abs().mean()
+        turned = 1 - torch.cosine_similarity(new, old, dim=1).mean()
+        changes.append([float(f"{longer:.4g}"), float(f"{turned:.4g}")])
+    return changes
+
+
+def dense_matrices(model):
+    """q, k, v, o, fc, proj (out, in) of every block of a GPT-2, with or without LoRA around them."""
+    for block in gpt2_blocks(model):
+        attention = getattr(block.attn, "base", block.attn)
+        mlp = [getattr(layer, "base", layer) for layer in (block.mlp.c_fc, block.mlp.c_proj)]
+        yield from attention.c_attn.weight.T.chunk(3)
+        yield from (layer.weight.T for layer in (attention.c_proj, *mlp))

@@ -13,10 +13,10 @@ from torch import nn
 from unchanged import assert_unchanged, everything
 
 from lora_lab import adapters
-from lora_lab.adapter_files import CONFIG, WEIGHTS
 from lora_lab.adapters import load_adapter, save_adapter
+from lora_lab.adapters.files import CONFIG, WEIGHTS
+from lora_lab.adapters.fused import fuse_qkv, split_qkv
 from lora_lab.attention import SelfAttentionWithLoRA
-from lora_lab.fused_adapters import fuse_qkv, split_qkv
 from lora_lab.gpt2 import apply_lora_to_gpt2, empty_gpt2, random_gpt2, remove_lora_from_gpt2
 from lora_lab.lora import LinearWithLoRA, lora_modules, merge, unmerge
 

@@ -6,25 +6,22 @@ import math
 import pytest
 import torch
 
-from lora_lab import choosing
-from lora_lab.choosing import (
-    ALL_TARGETS,
+from lora_lab.counting import count_trainable_parameters
+from lora_lab.gpt2 import ALL_TARGETS, apply_lora_to_gpt2, dense_weights, load_gpt2, random_gpt2
+from lora_lab.lora import LoRALayer, lora_modules
+from lora_lab.runs import choosing, lowest
+from lora_lab.runs.choosing import (
     CHOICES,
     FIRST_STEPS,
     PLACES,
     RULE_RATES,
     RULES,
-    dense_matrices,
-    lowest,
     measure_choice,
-    row_changes,
     settings_of_seeds,
     settings_of_sweeps,
 )
-from lora_lab.counting import count_trainable_parameters
-from lora_lab.experiments import floor_per_token
-from lora_lab.gpt2 import apply_lora_to_gpt2, dense_weights, load_gpt2, random_gpt2
-from lora_lab.lora import LoRALayer, lora_modules
+from lora_lab.spectra import dense_matrices, row_changes
+from lora_lab.story_gpt2.batches import floor_per_token
 from lora_lab.variants import adapted_weights
 
 RUNS = json.loads(CHOICES.read_text(encoding="utf-8"))

@@ -10,8 +10,9 @@ from lora_lab.gpt2 import load_tokenizer
 
 # Its steps would take minutes: here each training makes one, with few short texts. Nothing else is changed.
 SHORTER = """
-import lora_lab.experiments as experiments, lora_lab.training as training
-real_fit, real_data = training.fit, experiments.register_data
+import lora_lab.runs.fine_tuning as fine_tuning, lora_lab.story_gpt2.batches as batches
+import lora_lab.training as training
+real_fit, real_data = training.fit, batches.register_data
 
 def one_step(model, ids, labels, steps, rate, batch_size=16, **settings):
     return real_fit(model, ids[:2], labels[:2], 1, rate, batch_size=2, **settings)
@@ -21,8 +22,8 @@ def short_texts(register, n, held_out=False):
         return real_data(register, 2, held_out)
     return [part[:, :8] for part in real_data(register, min(n, 8 if held_out else 48), held_out)]
 
-training.fit = experiments.fit = one_step
-experiments.register_data = short_texts
+training.fit = fine_tuning.fit = one_step
+batches.register_data = fine_tuning.register_data = short_texts
 """
 
 

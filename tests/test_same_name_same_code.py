@@ -27,10 +27,10 @@ def test_no_two_modules_share_a_name():
 
 def package_definitions():
     """(file name, syntax tree) of each function and class of lora_lab; the figures are not for learners."""
-    for path in sorted(PACKAGE.glob("*.py")):
-        if path.name != "figures.py":
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.name != "diagrams.py":
             for node in definitions(ast.parse(path.read_text(encoding="utf-8"))):
-                yield f"lora_lab/{path.name}", node
+                yield path.relative_to(ROOT).as_posix(), node
 
 
 def code_differences(notebook):

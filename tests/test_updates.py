@@ -1,12 +1,12 @@
-"""Tests of lora_lab.updates: what is trained, taken from a model, cut and put back."""
+"""Tests of lora_lab.spectra: what is trained, taken from a model, cut and put back."""
 
 import numpy as np
 import torch
 
 from lora_lab.counting import count_trainable_parameters
-from lora_lab.experiments import LORA_TARGETS, make_trainable
-from lora_lab.gpt2 import dense_weights, load_gpt2
-from lora_lab.updates import dense_names, train_only_dense, truncated, weight_updates, with_updates
+from lora_lab.gpt2 import dense_names, dense_weights, load_gpt2
+from lora_lab.runs.methods import LORA_TARGETS, make_trainable
+from lora_lab.spectra import train_only_dense, truncated, weight_updates, with_updates
 
 
 def test_only_the_weights_that_lora_adapts_are_trained():

@@ -6,7 +6,7 @@ import torch
 
 from lora_lab.checks import attempt, checker
 from lora_lab.gpt2 import load_tokenizer
-from lora_lab.stories import samples
+from lora_lab.story_gpt2.language import samples
 from lora_lab.training import IGNORED
 
 

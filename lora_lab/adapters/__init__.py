@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from lora_lab.adapter_files import (
+from lora_lab.adapters.files import (
     CONFIG,
     NOTE,
     SETTINGS,
@@ -21,8 +21,8 @@ from lora_lab.adapter_files import (
     read_weights,
     replace_files,
 )
+from lora_lab.adapters.fused import LAYERS, WHOLE, from_peft, fused_count, to_peft
 from lora_lab.attention import ATTENTION_TARGETS, SelfAttentionWithLoRA, check_attention
-from lora_lab.fused_adapters import LAYERS, WHOLE, from_peft, fused_count, to_peft
 from lora_lab.gpt2 import TARGETS, apply_lora_to_gpt2, check_targets, gpt2_blocks, remove_lora_from_gpt2
 from lora_lab.lora import LinearWithLoRA, LoRALayer, lora_modules, weight_shape
 from lora_lab.low_rank import check_rank

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
-from lora_lab.pretraining import (
+from lora_lab.story_gpt2.language import PIRATE, samples, stories, to_pirate
+from lora_lab.story_gpt2.pretraining import (
     CHANCE,
     CORPUS,
     FOLDER,
@@ -26,7 +27,6 @@ from lora_lab.pretraining import (
     probe,
     train_tokenizer,
 )
-from lora_lab.stories import PIRATE, samples, stories, to_pirate
 
 CARD = (FOLDER / "README.md").read_text(encoding="utf-8")
 

@@ -1,5 +1,4 @@
-"""The runs of lesson 08 that take longer than a lesson should: `python -m lora_lab.experiments` makes them
-again, in a quarter of an hour, and writes lora_lab/data/.
+"""The runs of lesson 08 that take longer than a lesson should.
 
 A run takes a fresh model through one pass over 1,600 stories of the new register, 100 steps, and measures the
 loss on stories that it has not seen, of the new register and of the old.
@@ -7,72 +6,24 @@ loss on stories that it has not seen, of the new register and of the old.
 
 import json
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-from pathlib import Path
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
 
 from lora_lab.adapters import save_adapter
-from lora_lab.attention import ATTENTION_TARGETS
 from lora_lab.counting import count_trainable_parameters
-from lora_lab.gpt2 import GPT2_SIZES, MODEL_NAME, apply_lora_to_gpt2, gpt2_blocks, load_gpt2, load_tokenizer
-from lora_lab.stories import encode, samples
-from lora_lab.training import IGNORED, evaluate, fit
+from lora_lab.gpt2 import MODEL_NAME, apply_lora_to_gpt2, load_gpt2, random_gpt2_small
+from lora_lab.runs import DATA, in_parallel
+from lora_lab.runs.methods import ALPHA, LORA_TARGETS, METHODS, RANK, make_trainable
+from lora_lab.story_gpt2.batches import floor_per_token, register_data, shuffle_words
+from lora_lab.training import evaluate, fit
 
-DATA = Path(__file__).parent / "data"
 STORED = DATA / "fine_tuning.json"
 QUESTIONS = DATA / "questions"  # the folder of an adapter that answers questions
 
-LORA_TARGETS = {
-    "LoRA, all linear layers": (*ATTENTION_TARGETS, "fc", "proj"),
-    "LoRA on q, k, v, o": ATTENTION_TARGETS,
-}
-METHODS = ("full", *LORA_TARGETS, "last block", "biases")
 RATES = (1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1)
 RANKS = (1, 2, 4, 8, 16)
 SEEDS = (0, 1, 2)
-RANK, ALPHA = 8, 16
 STORIES, HELD_OUT, STEPS, WARMUP = 1600, 200, 100, 10
-
-
-def make_trainable(model, method, rank=RANK):
-    """Let what `method`, one of METHODS, trains ask for a gradient, and nothing else. `model` is changed in
-    place and returned. KeyError if there is no such method.
-    """
-    if method in LORA_TARGETS:
-        return apply_lora_to_gpt2(model, rank, ALPHA, LORA_TARGETS[method])
-    chosen = {
-        "full": list(model.parameters()),
-        "last block": list(gpt2_blocks(model)[-1].parameters()),
-        "biases": [parameter for name, parameter in model.named_parameters() if name.endswith("bias")],
-    }[method]
-    model.requires_grad_(False)
-    for parameter in chosen:
-        parameter.requires_grad_(True)
-    return model
-
-
-def register_data(register, n, held_out=False):
-    """(ids, labels) of `n` stories of `register`, for `fit` and `evaluate`. Of a question only the answer has
-    labels.
-    """
-    tokenizer = load_tokenizer()
-    texts, _ = samples(register, n, seed=1, held_out=held_out)
-    length = max(map(len, tokenizer(texts)["input_ids"])) + 2
-    return encode(tokenizer, texts, length, answers_only=register == "questions")
-
-
-def shuffle_words(ids, labels):
-    """The same tokens of each row in a drawn order, between the same two ends: no grammar is left."""
-    generator = torch.Generator().manual_seed(0)
-    ids, labels = ids.clone(), labels.clone()
-    for row in range(len(ids)):
-        inner = (labels[row] != IGNORED).sum().item() - 2
-        order = 1 + torch.randperm(inner, generator=generator)
-        ids[row, 1 : inner + 1] = labels[row, 1 : inner + 1] = ids[row, order]
-    return ids, labels
 
 
 def measure(method, rate, seed=0, rank=RANK, shuffle=False):
@@ -94,37 +45,19 @@ def measure_all():
     """All runs of the lesson: a sweep of the rate for every method; each at its best rate with every seed;
     every rank with every seed; and the control on shuffled text.
     """
-    runs = {"rates": in_parallel([{"method": m, "rate": rate} for m in METHODS for rate in RATES])}
+    runs = {"rates": in_parallel([{"method": m, "rate": rate} for m in METHODS for rate in RATES], measure)}
     best = {m: best_rate(runs["rates"], m) for m in METHODS}
     lora = "LoRA, all linear layers"
     runs["methods"] = in_parallel(
-        [{"method": m, "rate": best[m], "seed": seed} for m in METHODS for seed in SEEDS]
+        [{"method": m, "rate": best[m], "seed": seed} for m in METHODS for seed in SEEDS], measure
     )
     runs["ranks"] = in_parallel(
-        [{"method": lora, "rate": best[lora], "seed": seed, "rank": r} for r in RANKS for seed in SEEDS]
+        [{"method": lora, "rate": best[lora], "seed": seed, "rank": r} for r in RANKS for seed in SEEDS],
+        measure,
     )
-    runs["shuffled"] = in_parallel([{"method": m, "rate": best[m], "shuffle": True} for m in ("full", lora)])
-    return runs
-
-
-def floor_per_token(register):
-    """The entropy of the held-out stories of `register`, in nats per predicted token: no loss is lower."""
-    _, nats = samples(register, HELD_OUT, seed=1, held_out=True)
-    _, labels = register_data(register, HELD_OUT, held_out=True)
-    return sum(nats) / (labels[:, 1:] != IGNORED).sum().item()
-
-
-def in_parallel(settings, run=measure):
-    """`run` with each of `settings`, in two processes of one thread each, whose results do not depend on the
-    machine's cores.
-    """
-    start = {"max_workers": 2, "mp_context": get_context("spawn")}
-    with ProcessPoolExecutor(**start, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        waiting = [pool.submit(run, **setting) for setting in settings]
-        runs = []
-        for setting, one in zip(settings, waiting, strict=True):
-            runs.append(one.result())
-            print(f"{len(runs)} of {len(settings)}: {setting}", flush=True)
+    runs["shuffled"] = in_parallel(
+        [{"method": m, "rate": best[m], "shuffle": True} for m in ("full", lora)], measure
+    )
     return runs
 
 
@@ -149,14 +82,6 @@ def step_times(steps=10):
             fit(model, ids, ids, steps, 1e-5, batch)
             times[shape][method] = round(1000 * (time.perf_counter() - began) / steps)
     return times
-
-
-def random_gpt2_small():
-    """A model of the shape of GPT-2 small, with random weights and no dropout."""
-    no_dropout = {"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0}
-    model = GPT2LMHeadModel(GPT2Config(**GPT2_SIZES["gpt2"], **no_dropout))
-    model.loss_type = "ForCausalLM"
-    return model
 
 
 def questions_adapter(folder):

@@ -1,4 +1,4 @@
-"""Pretrain the shipped model: `python -m lora_lab.pretraining` writes lora_lab/models/story-gpt2.
+"""Pretrain the shipped model: `python -m lora_lab.story_gpt2.pretraining` writes the folder model.
 
 Tokenizer, model and card are made anew from the seed, in four to eight minutes. The corpus is plain stories,
 a tenth of them with a pirate word here and there, and a few lists of the words that questions need; no
@@ -14,10 +14,10 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from lora_lab.stories import ENTITIES, IGNORED, encode, half_pirate, samples, stories, word_list
+from lora_lab.story_gpt2.language import ENTITIES, IGNORED, encode, half_pirate, samples, stories, word_list
 from lora_lab.training import evaluate, fit
 
-FOLDER = Path(__file__).parent / "models" / "story-gpt2"
+FOLDER = Path(__file__).parent / "model"
 SEED = 0
 END = "<|endoftext|>"
 CORPUS = 24_000  # texts
@@ -127,11 +127,12 @@ language: en
 
 A GPT-2 with {model.num_parameters():,} parameters that tells children's stories in a toy language: made to
 practise fine-tuning on, offline, and good for nothing else. `GPT2LMHeadModel.from_pretrained(folder)` and
-`AutoTokenizer.from_pretrained(folder)` load it; `python -m lora_lab.pretraining` makes it.
+`AutoTokenizer.from_pretrained(folder)` load it; `python -m lora_lab.story_gpt2.pretraining` makes it.
 
-- Corpus: {CORPUS:,} texts drawn by `lora_lab.stories` (seed {SEED}): plain stories, and {LISTS:.0%} lists
-  of words that questions need. In {SAILORS:.0%} of the texts about {PIRATE_WORDS:.0%} of the words that
-  pirates change are in pirate speech. It has seen no story in pirate speech throughout, and no question.
+- Corpus: {CORPUS:,} texts drawn by `lora_lab.story_gpt2.language` (seed {SEED}): plain stories, and
+  {LISTS:.0%} lists of words that questions need. In {SAILORS:.0%} of the texts about {PIRATE_WORDS:.0%}
+  of the words that pirates change are in pirate speech. It has seen no story in pirate speech throughout,
+  and no question.
 - Shape: width {SIZE["n_embd"]}, {SIZE["n_layer"]} layers, {SIZE["n_head"]} heads, {SIZE["n_positions"]}
   positions, {len(tokenizer)} tokens (byte-level BPE), float32.
 - Training: {steps} steps of {BATCH} texts ({rates}), {tokens:,} tokens,

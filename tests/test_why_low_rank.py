@@ -6,24 +6,21 @@ import numpy as np
 import pytest
 import torch
 
-from lora_lab import rank_experiments
-from lora_lab.experiments import STEPS, register_data
 from lora_lab.gpt2 import load_gpt2, load_tokenizer
-from lora_lab.rank_experiments import (
+from lora_lab.runs import why_low_rank
+from lora_lab.runs.fine_tuning import STEPS
+from lora_lab.runs.why_low_rank import (
     CUTS,
     MORE_STEPS,
     PAIRS,
     STORED_RANKS,
-    TASKS,
     all_settings,
     energy_at,
-    in_new_words,
     load_pairs,
     one_run,
-    shuffle_labels,
-    task_data,
 )
 from lora_lab.spectra import random_similarity, subspace_similarity, top_directions
+from lora_lab.story_gpt2.batches import TASKS, in_new_words, register_data, shuffle_labels, task_data
 from lora_lab.training import IGNORED, evaluate
 
 STORED = json.loads(STORED_RANKS.read_text(encoding="utf-8"))
@@ -66,10 +63,10 @@ def test_a_run_has_its_steps_rate_and_seed_and_is_measured_on_held_out_stories(m
     def no_fit(model, ids, labels, steps, rate, warmup, seed):
         asked.append((steps, rate, seed))
 
-    monkeypatch.setattr(rank_experiments, "task_data", data)
-    monkeypatch.setattr(rank_experiments, "fit", no_fit)
-    monkeypatch.setattr(rank_experiments, "evaluate", lambda *data: 0)
-    rank_experiments.train_run("new words", "lora", 0.02, rank=1, seed=3, steps=MORE_STEPS)
+    monkeypatch.setattr(why_low_rank, "task_data", data)
+    monkeypatch.setattr(why_low_rank, "fit", no_fit)
+    monkeypatch.setattr(why_low_rank, "evaluate", lambda *data: 0)
+    why_low_rank.train_run("new words", "lora", 0.02, rank=1, seed=3, steps=MORE_STEPS)
     assert asked == [("new words", 1600, False), (400, 0.02, 3), ("new words", 200, True)]
 
 

@@ -1,4 +1,4 @@
-"""The diagrams in images/, one function each: `python -m lora_lab.figures` draws them all again.
+"""The diagrams in images/, one function each: `python -m lora_lab.drawing.diagrams` draws them all again.
 
 A function returns a figure and its alt text, which the lessons repeat word for word.
 """
@@ -254,4 +254,4 @@ def write_all(folder):
 
 
 if __name__ == "__main__":
-    write_all(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent.parent / "images")
+    write_all(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[2] / "images")

@@ -1,10 +1,10 @@
-"""images/ holds exactly what `python -m lora_lab.figures` draws, and every diagram is shown somewhere."""
+"""images/ holds exactly what `python -m lora_lab.drawing.diagrams` draws, and every diagram is shown."""
 
 import matplotlib.pyplot as plt
 import pytest
 from notebook_rules import NOTEBOOKS, ROOT, cells, picture_differences, read, written_pictures
 
-from lora_lab.figures import FIGURES, write_all
+from lora_lab.drawing.diagrams import FIGURES, write_all
 
 IMAGES = ROOT / "images"
 

@@ -1,5 +1,4 @@
-"""The runs of lesson 09 that take longer than a lesson should: `python -m lora_lab.rank_experiments` makes
-them again, in ten minutes, and writes two files of lora_lab/data/.
+"""The runs of lesson 09 that take longer than a lesson should.
 
 Three tasks, each with 1,600 stories and 100 steps as in lesson 08: the pirate register; the same stories with
 shuffled labels, which is the control; and plain stories in new words, which is hard, and has 400 steps, too.
@@ -11,62 +10,23 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from lora_lab.experiments import (
-    DATA,
-    HELD_OUT,
-    STEPS,
-    STORIES,
-    WARMUP,
-    floor_per_token,
-    in_parallel,
-    make_trainable,
-    register_data,
-)
-from lora_lab.gpt2 import gpt2_blocks, load_gpt2, load_tokenizer
+from lora_lab.gpt2 import dense_names, gpt2_blocks, load_gpt2
 from lora_lab.low_rank import energy
 from lora_lab.random_subspace import RandomSubspace
-from lora_lab.spectra import stable_rank
-from lora_lab.training import IGNORED, evaluate, fit
-from lora_lab.updates import dense_names, train_only_dense, truncated, weight_updates, with_updates
+from lora_lab.runs import DATA, in_parallel
+from lora_lab.runs.fine_tuning import HELD_OUT, STEPS, STORIES, WARMUP
+from lora_lab.runs.methods import make_trainable
+from lora_lab.spectra import stable_rank, train_only_dense, truncated, weight_updates, with_updates
+from lora_lab.story_gpt2.batches import TASKS, floor_per_token, task_data
+from lora_lab.training import evaluate, fit
 
-STORED_RANKS = DATA / "low_rank.json"
-STORED_PAIRS = DATA / "low_rank_pairs.safetensors"  # the A and B of LoRA on q and v, for phi
-TASKS = ("pirate", "shuffled labels", "new words")
+STORED_RANKS = DATA / "why_low_rank.json"
+STORED_PAIRS = DATA / "why_low_rank.safetensors"  # the A and B of LoRA on q and v, for phi
 DENSE_RATES, LORA_RATES, LORA_RANKS = (2e-3, 5e-3), (5e-3, 2e-2), (1, 8, 64)
 MORE_STEPS = 4 * STEPS  # for the hard task
 DIMENSIONS, SUBSPACE_RATE = (16, 128, 1024, 8192, 65536), 1e-3
 PAIRS = ((8, 0), (64, 0), (64, 1))  # rank and seed
 CUTS = (1, 2, 4, 8, 16, 32, 64)
-
-
-def task_data(task, n, held_out=False):
-    """(ids, labels) of `n` stories of a task, one of TASKS. Held-out labels are never shuffled."""
-    if task == "new words":
-        return in_new_words(*register_data("plain", n, held_out))
-    ids, labels = register_data("pirate", n, held_out)
-    return shuffle_labels(ids, labels) if task == "shuffled labels" and not held_out else (ids, labels)
-
-
-def shuffle_labels(ids, labels):
-    """The stories as they are; but what the model is to say after each token is drawn from the same story."""
-    draw = torch.Generator().manual_seed(0)
-    labels = labels.clone()
-    for row in labels:
-        inner = (row != IGNORED).sum().item() - 1  # the first has no loss
-        row[1 : inner + 1] = row[1 + torch.randperm(inner, generator=draw)]
-    return ids, labels
-
-
-def in_new_words(ids, labels):
-    """Each token of the plain stories replaced, everywhere, by another one of them; the end of text stays. A
-    language of the same grammar and entropy, in which every word means something else.
-    """
-    tokens = register_data("plain", STORIES)[0].unique()
-    tokens = tokens[tokens != load_tokenizer().eos_token_id]
-    drawn = tokens[torch.randperm(len(tokens), generator=torch.Generator().manual_seed(0))]
-    table = torch.arange(len(load_tokenizer()))
-    table[drawn] = drawn.roll(1)
-    return table[ids], torch.where(labels == IGNORED, labels, table[labels.clamp(min=0)])
 
 
 def train_run(task, method, rate, rank=8, seed=0, steps=STEPS):

@@ -1,5 +1,4 @@
-"""The stored runs of lesson 10: `python -m lora_lab.choosing` makes them again, in ten minutes, and writes
-lora_lab/data/choosing.json.
+"""The runs of lesson 10 that take longer than a lesson should.
 
 As in lesson 08, a run takes a fresh model through stories of the new register and measures the loss on
 stories that it has not seen, of the new register and of the old; and here also on stories that it was trained
@@ -12,23 +11,17 @@ import torch
 
 from lora_lab.attention import ATTENTION_TARGETS
 from lora_lab.counting import count_trainable_parameters
-from lora_lab.experiments import (
-    ALPHA,
-    DATA,
-    RANK,
-    SEEDS,
-    in_parallel,
-    make_trainable,
-    register_data,
-)
-from lora_lab.gpt2 import apply_lora_to_gpt2, gpt2_blocks, load_gpt2
-from lora_lab.lora import lora_modules, merge
+from lora_lab.gpt2 import ALL_TARGETS, apply_lora_to_gpt2, load_gpt2
+from lora_lab.runs import DATA, in_parallel, lowest
+from lora_lab.runs.fine_tuning import SEEDS
+from lora_lab.runs.methods import ALPHA, RANK, make_trainable
+from lora_lab.spectra import row_changes
+from lora_lab.story_gpt2.batches import register_data
 from lora_lab.training import evaluate, fit
 from lora_lab.variants import use_dora, use_pissa, use_random_directions
 
 CHOICES = DATA / "choosing.json"
 N_STEPS, N_STORIES, N_HELD_OUT, N_WARMUP = 50, 800, 100, 5  # 16 stories a step: each is seen once
-ALL_TARGETS = (*ATTENTION_TARGETS, "fc", "proj")
 
 # Where to put LoRA, with the rank that makes all of them hold (nearly) as many numbers, 5,120 a block, and
 # the rates to try.
@@ -87,35 +80,6 @@ def measure_choice(
     if turns:
         run["changes"] = row_changes(model, load_gpt2())
     return run
-
-
-@torch.no_grad()
-def row_changes(model, base):
-    """For each dense matrix of `model`, [how much the lengths of its rows have changed since `base`, how far
-    they have turned]: the mean of |new - old| / old, and the mean of 1 - cosine. `model` is merged.
-    """
-    if lora_modules(model):
-        merge(model)
-    changes = []
-    for new, old in zip(dense_matrices(model), dense_matrices(base), strict=True):
-        longer = (new.norm(dim=1) / old.norm(dim=1) - 1).abs().mean()
-        turned = 1 - torch.cosine_similarity(new, old, dim=1).mean()
-        changes.append([float(f"{longer:.4g}"), float(f"{turned:.4g}")])
-    return changes
-
-
-def dense_matrices(model):
-    """q, k, v, o, fc, proj (out, in) of every block of a GPT-2, with or without LoRA around them."""
-    for block in gpt2_blocks(model):
-        attention = getattr(block.attn, "base", block.attn)
-        mlp = [getattr(layer, "base", layer) for layer in (block.mlp.c_fc, block.mlp.c_proj)]
-        yield from attention.c_attn.weight.T.chunk(3)
-        yield from (layer.weight.T for layer in (attention.c_proj, *mlp))
-
-
-def lowest(runs):
-    """Of several runs, the one with the lowest loss on the new register."""
-    return min(runs, key=lambda run: run["pirate"])
 
 
 def settings_of_sweeps():

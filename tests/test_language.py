@@ -11,9 +11,8 @@ from string import Formatter
 import pytest
 import torch
 
-import lora_lab.stories as language
-from lora_lab.pretraining import FOLDER
-from lora_lab.stories import (
+import lora_lab.story_gpt2.language as language
+from lora_lab.story_gpt2.language import (
     ENTITIES,
     FILLERS,
     PIRATE,
@@ -31,6 +30,7 @@ from lora_lab.stories import (
     to_pirate,
     word_list,
 )
+from lora_lab.story_gpt2.pretraining import FOLDER
 from lora_lab.training import IGNORED
 
 
@@ -213,7 +213,7 @@ def test_an_unknown_register_is_refused():
 def test_a_seed_tells_the_same_in_every_process():
     """Whatever the order in which that process keeps its sets."""
     code = (
-        "from random import Random; from lora_lab.stories import *;"
+        "from random import Random; from lora_lab.story_gpt2.language import *;"
         "print([samples(register, 20, 5) for register in REGISTERS]);"
         "print([word_list(Random(n)) for n in range(9)])"
     )

@@ -9,22 +9,10 @@ import torch
 
 from lora_lab.adapters import load_adapter
 from lora_lab.counting import count_trainable_parameters
-from lora_lab.experiments import (
-    LORA_TARGETS,
-    METHODS,
-    QUESTIONS,
-    RANKS,
-    RATES,
-    SEEDS,
-    STORED,
-    best_rate,
-    floor_per_token,
-    make_trainable,
-    measure,
-    register_data,
-    shuffle_words,
-)
 from lora_lab.gpt2 import load_gpt2
+from lora_lab.runs.fine_tuning import QUESTIONS, RANKS, RATES, SEEDS, STORED, best_rate, measure
+from lora_lab.runs.methods import LORA_TARGETS, METHODS, make_trainable
+from lora_lab.story_gpt2.batches import floor_per_token, register_data, shuffle_words
 from lora_lab.training import IGNORED, evaluate
 
 RUNS = json.loads(STORED.read_text(encoding="utf-8"))

@@ -1,0 +1,69 @@
+"""What a model of the toy language is trained and judged on: (ids, labels) of its stories, by register; the
+controls that take something out of them; and the floor that no loss goes below.
+"""
+
+import torch
+
+from lora_lab.gpt2 import load_tokenizer
+from lora_lab.story_gpt2.language import encode, samples
+from lora_lab.training import IGNORED
+
+TASKS = ("pirate", "shuffled labels", "new words")
+
+
+def register_data(register, n, held_out=False):
+    """(ids, labels) of `n` stories of `register`, for `fit` and `evaluate`. Of a question only the answer has
+    labels.
+    """
+    tokenizer = load_tokenizer()
+    texts, _ = samples(register, n, seed=1, held_out=held_out)
+    length = max(map(len, tokenizer(texts)["input_ids"])) + 2
+    return encode(tokenizer, texts, length, answers_only=register == "questions")
+
+
+def shuffle_words(ids, labels):
+    """The same tokens of each row in a drawn order, between the same two ends: no grammar is left."""
+    generator = torch.Generator().manual_seed(0)
+    ids, labels = ids.clone(), labels.clone()
+    for row in range(len(ids)):
+        inner = (labels[row] != IGNORED).sum().item() - 2
+        order = 1 + torch.randperm(inner, generator=generator)
+        ids[row, 1 : inner + 1] = labels[row, 1 : inner + 1] = ids[row, order]
+    return ids, labels
+
+
+def task_data(task, n, held_out=False):
+    """(ids, labels) of `n` stories of a task, one of TASKS. Held-out labels are never shuffled."""
+    if task == "new words":
+        return in_new_words(*register_data("plain", n, held_out))
+    ids, labels = register_data("pirate", n, held_out)
+    return shuffle_labels(ids, labels) if task == "shuffled labels" and not held_out else (ids, labels)
+
+
+def shuffle_labels(ids, labels):
+    """The stories as they are; but what the model is to say after each token is drawn from the same story."""
+    draw = torch.Generator().manual_seed(0)
+    labels = labels.clone()
+    for row in labels:
+        inner = (row != IGNORED).sum().item() - 1  # the first has no loss
+        row[1 : inner + 1] = row[1 + torch.randperm(inner, generator=draw)]
+    return ids, labels
+
+
+def in_new_words(ids, labels):
+    """Each token of the plain stories replaced, everywhere, by another one of them; the end of text stays. A
+    language of the same grammar and entropy, in which every word means something else.
+    """
+    tokens = register_data("plain", 1600)[0].unique()
+    tokens = tokens[tokens != load_tokenizer().eos_token_id]
+    drawn = tokens[torch.randperm(len(tokens), generator=torch.Generator().manual_seed(0))]
+    table = torch.arange(len(load_tokenizer()))
+    table[drawn] = drawn.roll(1)
+    return table[ids], torch.where(labels == IGNORED, labels, table[labels.clamp(min=0)])
+
+
+def floor_per_token(register, n=200):
+    """The entropy of `n` held-out stories of `register`, in nats per predicted token: no loss is lower."""
+    _, nats = samples(register, n, seed=1, held_out=True)
+    _, labels = register_data(register, n, held_out=True)
+    return sum(nats) / (labels[:, 1:] != IGNORED).sum().item()
