@@ -6,7 +6,7 @@ Attention: softmax(Q K^T / sqrt(d_head) + mask) V, then O. Vaswani et al., arXiv
 import torch
 from torch import nn
 
-from lora_lab.lora import LoRALayer
+from lora_lab.lora import LoRALayer, dense_weight
 
 ATTENTION_TARGETS = ("q", "k", "v", "o")
 
@@ -17,8 +17,8 @@ class SelfAttentionWithLoRA(nn.Module):
 
     x (batch, t, d) -> (output (batch, t, d), None): the attention weights are not returned, so
     `output_attentions` stays empty. The base layer `c_attn` holds Q, K and V side by side, its outputs in the
-    order [Q | K | V]; `c_proj` is O. Raises what `LoRALayer` and `check_attention` raise; `attention` is then
-    untouched.
+    order [Q | K | V]; `c_proj` is O. Raises what `LoRALayer`
+    and `check_attention` raise; `attention` is then untouched.
     """
 
     def __init__(self, attention, rank, alpha, targets=("q", "k", "v", "o"), dropout=0.0):
@@ -28,29 +28,28 @@ class SelfAttentionWithLoRA(nn.Module):
         lora = {name: LoRALayer(d, d, rank, alpha, dropout) for name in targets}
         self.lora = nn.ModuleDict(lora).to(attention.c_proj.weight)
         self.base = attention.requires_grad_(False)
-        self.merged = False
 
     def adapted(self, name, x, y):
-        if self.merged or name not in self.lora:
-            return y
-        return y + self.lora[name](x)
+        return y + self.lora[name](x) if name in self.lora else y
 
     def forward(self, x, past_key_values=None, attention_mask=None, **kwargs):
-        base = self.base
-        q, k, v = base.c_attn(x).split(base.embed_dim, dim=-1)  # three times (batch, t, d)
+        q, k, v = self.base.c_attn(x).chunk(3, dim=-1)  # three times (batch, t, d)
         q, k, v = self.adapted("q", x, q), self.adapted("k", x, k), self.adapted("v", x, v)
-        q, k, v = (split_heads(m, base.num_heads) for m in (q, k, v))  # (batch, heads, t, d_head)
-        if past_key_values is not None:
-            k, v = with_cached(k, v, past_key_values, base.layer_idx)  # (batch, heads, T, d_head)
-        weights = masked_softmax(q @ k.mT * base.scaling, attention_mask)  # (batch, heads, t, T)
-        heads = base.attn_dropout(weights) @ v  # (batch, heads, t, d_head)
-        joined = heads.transpose(1, 2).flatten(2)  # (batch, t, d)
-        output = self.adapted("o", joined, base.c_proj(joined))
-        return base.resid_dropout(output), None
+        heads = attend(self.base, q, k, v, past_key_values, attention_mask)  # (batch, t, d)
+        output = self.adapted("o", heads, self.base.c_proj(heads))
+        return self.base.resid_dropout(output), None
 
-    def weight_updates(self):
-        deltas = {name: layer.delta_W().T for name, layer in self.lora.items()}  # (in, out)
-        return fused_updates(self.base, deltas)
+
+def attend(attention, q, k, v, cache=None, attention_mask=None):
+    """softmax(Q K^T / sqrt(d_head) + mask) V in each head of `attention`, the heads side by side: three times
+    (batch, t, d) -> (batch, t, d).
+    """
+    q, k, v = (split_heads(m, attention.num_heads) for m in (q, k, v))  # (batch, heads, t, d_head)
+    if cache is not None:
+        k, v = with_cached(k, v, cache, attention.layer_idx)  # (batch, heads, T, d_head)
+    weights = masked_softmax(q @ k.mT * attention.scaling, attention_mask)  # (batch, heads, t, T)
+    heads = attention.attn_dropout(weights) @ v  # (batch, heads, t, d_head)
+    return heads.transpose(1, 2).flatten(2)  # (batch, t, d)
 
 
 def split_heads(x, num_heads):
@@ -67,18 +66,15 @@ def with_cached(k, v, cache, layer_idx):
     return k[..., :T, :], v[..., :T, :]
 
 
-def fused_updates(attention, deltas):
-    """Pairs (layer, update) that merge `deltas`, name -> (d, d) stored as (in, out), into a GPT-2 attention:
-    those of q, k and v side by side in c_attn, zero for a name that is missing, and that of o in c_proj.
-    """
-    pairs = []
-    if deltas.keys() & {"q", "k", "v"}:
-        nothing = torch.zeros_like(attention.c_proj.weight)
-        fused = torch.cat([deltas.get(name, nothing) for name in ("q", "k", "v")], dim=1)  # (d, 3 d)
-        pairs.append((attention.c_attn, fused))
-    if "o" in deltas:
-        pairs.append((attention.c_proj, deltas["o"]))
-    return pairs
+def projection(attention, name):
+    """The layer of a GPT-2 attention that q, k, v or o is in."""
+    return attention.c_proj if name == "o" else attention.c_attn
+
+
+def attention_weight(attention, name):
+    """The weight (d, d) of q, k, v or o in a GPT-2 attention, as (out, in): a view, to be read or changed."""
+    W = dense_weight(projection(attention, name))
+    return W if name == "o" else W.chunk(3)[("q", "k", "v").index(name)]  # [Q | K | V]
 
 
 def masked_softmax(scores, attention_mask=None):
@@ -89,9 +85,7 @@ def masked_softmax(scores, attention_mask=None):
     (batch, 1, t, T), if given, hides more: False in a bool mask, a large negative number in a float one.
     """
     t, T = scores.shape[-2:]
-    lowest = torch.finfo(
-        scores.dtype
-    ).min  # not -inf: a row that sees nothing, as in padding, would become NaN
+    lowest = torch.finfo(scores.dtype).min  # with -inf a row that sees nothing, as in padding, would be NaN
     causal = torch.ones(t, T, dtype=torch.bool, device=scores.device).tril(T - t)
     if attention_mask is not None and attention_mask.dtype == torch.bool:
         causal = causal & attention_mask[..., :T]

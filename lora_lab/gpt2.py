@@ -9,7 +9,8 @@ from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 from transformers.utils.logging import disable_progress_bar
 
 from lora_lab.attention import ATTENTION_TARGETS, SelfAttentionWithLoRA
-from lora_lab.lora import LinearWithLoRA, lora_modules
+from lora_lab.lora import LinearWithLoRA, dense_weight
+from lora_lab.merging import check_unmerged, frozen_layer, is_merged, lora_modules, replace_modules
 
 # The model of every lesson that needs a pretrained one: set LORA_LAB_MODEL to "gpt2" to use the real one.
 MODEL_NAME = os.environ.get("LORA_LAB_MODEL", "story-gpt2")
@@ -23,10 +24,17 @@ GPT2_SIZES = {
     "gpt2-xl": {"n_embd": 1600, "n_layer": 48, "n_head": 25},
 }
 
-# Where each fused or MLP target lives in a block: (its parent's name, its own name).
-DENSE_TARGETS = {"c_attn": ("attn", "c_attn"), "fc": ("mlp", "c_fc"), "proj": ("mlp", "c_proj")}
-TARGETS = (*ATTENTION_TARGETS, *DENSE_TARGETS)
-ALL_TARGETS = (*ATTENTION_TARGETS, "fc", "proj")  # every dense layer of a block, each once
+# The layer of a block that holds each target. GPT-2 has Q, K and V side by side in one: c_attn is all three.
+LAYERS = {
+    "q": "attn.c_attn",
+    "k": "attn.c_attn",
+    "v": "attn.c_attn",
+    "o": "attn.c_proj",
+    "c_attn": "attn.c_attn",
+    "fc": "mlp.c_fc",
+    "proj": "mlp.c_proj",
+}
+ALL_TARGETS = (*ATTENTION_TARGETS, "fc", "proj")  # every dense weight of a block, each once
 
 
 def random_gpt2(seed=0, **config):
@@ -103,52 +111,45 @@ def apply_lora_to_gpt2(model, rank, alpha, targets=ATTENTION_TARGETS, dropout=0.
     """
     blocks = gpt2_blocks(model)
     check_targets(targets)
-    if lora_modules(model):
+    if lora_modules(model) or is_merged(model):
         raise ValueError("this model has LoRA already: call remove_lora_from_gpt2(model) first")
     attention_targets = [name for name in targets if name in ATTENTION_TARGETS]
-    dense_targets = [DENSE_TARGETS[name] for name in targets if name in DENSE_TARGETS]
-    trainable_before = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    frozen_before = {name for name, _ in model.named_parameters()} - trainable_before
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
-        model.requires_grad_(False)
         for block in blocks:
-            # The attention first: wrapping it freezes all that is in it, an update of c_attn included.
             if attention_targets:
                 block.attn = SelfAttentionWithLoRA(block.attn, rank, alpha, attention_targets, dropout)
-            for parent_name, name in dense_targets:
-                parent = getattr(block, parent_name)
-                parent = getattr(parent, "base", parent)
-                layer = LinearWithLoRA(getattr(parent, name), rank, alpha, dropout, fan_in_fan_out=True)
-                setattr(parent, name, layer)
-        for module in lora_modules(model):
-            module.train(model.training)
+            for target in targets:
+                if target not in ATTENTION_TARGETS:
+                    parent, name = place(block, target)
+                    setattr(parent, name, LinearWithLoRA(getattr(parent, name), rank, alpha, dropout))
     except Exception:
-        take_out(blocks)
-        thaw(model, frozen_before)
+        take_out(model, trained)
         raise
-    model.frozen_before_lora = frozen_before
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    for module in lora_modules(model):
+        module.train(model.training)
+        module.trained_before = trained  # in a list: no part of the module
     return model
 
 
 def remove_lora_from_gpt2(model):
     """Take LoRA out again and return `model`: the very modules that were there are back, bit-equal, frozen or
-    trainable as they were. RuntimeError if it is merged, ValueError if LoRA came into it in another way than
-    by `apply_lora_to_gpt2(model, ...)`. A model without LoRA stays as it is.
+    trainable as they were. RuntimeError if LoRA is merged. A model without LoRA stays as it is.
     """
-    if any(module.merged for module in lora_modules(model)):
-        raise RuntimeError(
-            "LoRA is merged here: call unmerge(model) first, or its original weights would be lost"
-        )
-    if lora_modules(model):
-        blocks = gpt2_blocks(model)
-        if not hasattr(model, "frozen_before_lora"):
-            raise ValueError(
-                "apply_lora_to_gpt2 was not called on this very model: pass the one it was called on"
-            )
-        take_out(blocks)
-        thaw(model, model.frozen_before_lora)
-        del model.frozen_before_lora
+    check_unmerged(model)
+    gpt2_blocks(model)
+    take_out(model, [p for module in lora_modules(model) for p in getattr(module, "trained_before", ())])
     return model
+
+
+def take_out(model, trained):
+    """Put back the layers that LoRA was put around, and let the parameters `trained` be trained again."""
+    replace_modules(model, SelfAttentionWithLoRA, frozen_layer)
+    replace_modules(model, LinearWithLoRA, frozen_layer)
+    for parameter in trained:
+        parameter.requires_grad_(True)
 
 
 def gpt2_blocks(model):
@@ -159,25 +160,61 @@ def gpt2_blocks(model):
     return blocks
 
 
-def dense_weights(model):
-    """The weights that LoRA can adapt, q, k, v, o, fc and proj of every block of `model`, as a dict from
-    "0.q", "0.k", ... to a matrix (out, in). Each is a view: to change it is to change the model. Raises what
-    `gpt2_blocks` raises; ValueError if the model has LoRA.
+def place(block, target):
+    """(parent, name) of the layer of `block` that holds `target`: getattr(parent, name) is the layer, or what
+    LoRA has put around it.
     """
-    if lora_modules(model):
-        raise ValueError("this model has LoRA: call remove_lora_from_gpt2(model) first")
+    parent, name = LAYERS[target].split(".")
+    return frozen_layer(getattr(block, parent)), name
+
+
+def dense_layers(model):
+    """The frozen dense layers of every block, as a dict from "0.attn.c_attn", "0.attn.c_proj", "0.mlp.c_fc",
+    "0.mlp.c_proj", "1.attn.c_attn", ... With LoRA beside them or without; of a merged model, the summed ones.
+    """
+    return {
+        f"{number}.{LAYERS[target]}": frozen_layer(getattr(*place(block, target)))
+        for number, block in enumerate(gpt2_blocks(model))
+        for target in ("c_attn", "o", "fc", "proj")
+    }
+
+
+def dense_weights(model):
+    """What LoRA can adapt, the weights (out, in) of those layers, as a dict from "0.q", "0.k", "0.v", "0.o",
+    "0.fc", "0.proj", "1.q", ... Each is a view: to change it is to change the model.
+    """
     weights = {}
-    for number, block in enumerate(gpt2_blocks(model)):
-        qkv = block.attn.c_attn.weight.T.chunk(3)  # Conv1D stores (in, out)
-        others = (block.attn.c_proj.weight.T, block.mlp.c_fc.weight.T, block.mlp.c_proj.weight.T)
-        for target, weight in zip((*ATTENTION_TARGETS, "fc", "proj"), (*qkv, *others), strict=True):
-            weights[f"{number}.{target}"] = weight
+    for name, layer in dense_layers(model).items():
+        number, layer_name = name.split(".", 1)
+        targets = [target for target in ALL_TARGETS if LAYERS[target] == layer_name]
+        parts = dense_weight(layer).chunk(len(targets))  # [Q | K | V], or one whole
+        weights |= {f"{number}.{target}": part for target, part in zip(targets, parts, strict=True)}
     return weights
+
+
+def lora_layers(model):
+    """The LoRALayers of a GPT-2, as a dict from "0.q", "0.c_attn", ... RuntimeError if LoRA is merged."""
+    check_unmerged(model)
+    layers = {}
+    for number, block in enumerate(gpt2_blocks(model)):
+        of_block = dict(block.attn.lora) if isinstance(block.attn, SelfAttentionWithLoRA) else {}
+        for target in ("c_attn", "fc", "proj"):
+            layer = getattr(*place(block, target))
+            if isinstance(layer, LinearWithLoRA):
+                of_block[target] = layer.lora
+        layers |= {f"{number}.{target}": of_block[target] for target in LAYERS if target in of_block}
+    return layers
+
+
+def dense_names(model):
+    """The names of the parameters of `model`, a GPT-2 without LoRA, that `dense_layers` hold as weights."""
+    layers = [id(layer.weight) for layer in dense_layers(model).values()]
+    return [name for name, parameter in model.named_parameters() if id(parameter) in layers]
 
 
 def check_targets(targets):
     """Raise ValueError unless `targets` names matrices that `apply_lora_to_gpt2` can adapt together."""
-    known = f"the targets are {', '.join(TARGETS)}"
+    known = f"the targets are {', '.join(LAYERS)}"
     if isinstance(targets, str) or not targets:
         raise ValueError(f"targets must be a tuple or list of names, got {targets!r}; {known}")
     for name in targets:
@@ -186,31 +223,9 @@ def check_targets(targets):
                 f"{name} cannot be adapted: lm_head and wte are one tied weight, so a merged update of the "
                 f"output layer would change the embeddings too; {known}"
             )
-        if name not in TARGETS:
+        if name not in LAYERS:
             raise ValueError(f"there is no target {name!r}; {known}")
     if len(set(targets)) < len(targets):
         raise ValueError(f"each target can be named once, got {targets!r}")
     if "c_attn" in targets and {"q", "k", "v"} & set(targets):
         raise ValueError(f"c_attn is q, k and v in one: name it or them, not both, got {targets!r}")
-
-
-def take_out(blocks):
-    """Put the base modules of all blocks back in place."""
-    for block in blocks:
-        if isinstance(block.attn, SelfAttentionWithLoRA):
-            block.attn = block.attn.base
-        for parent_name, name in DENSE_TARGETS.values():
-            parent = getattr(block, parent_name)
-            if isinstance(getattr(parent, name), LinearWithLoRA):
-                setattr(parent, name, getattr(parent, name).base)
-
-
-def thaw(model, frozen_names):
-    """Make every parameter trainable but those named in `frozen_names`."""
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name not in frozen_names)
-
-
-def dense_names(model):
-    """The names of the parameters of `model` that `dense_weights` shows."""
-    return [name for name, p in model.named_parameters() if ".h." in name and p.ndim == 2]

@@ -5,6 +5,8 @@ inside one operation, and Adam's step counter, four bytes per weight matrix.
 """
 
 import torch
+from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 
 def step_bytes(trainable, frozen=0):
@@ -23,8 +25,8 @@ def step_bytes(trainable, frozen=0):
 
 def storage_bytes(tensors):
     """Bytes of memory behind `tensors`; memory that several of them share is counted once."""
-    # Known by its address inside PyTorch: on the meta device, data_ptr() is 0 for every tensor.
-    storages = {storage._cdata: storage for storage in (tensor.untyped_storage() for tensor in tensors)}
+    # A StorageWeakRef knows memory again: on the meta device, data_ptr() is 0 for every tensor.
+    storages = {StorageWeakRef(storage): storage for storage in (t.untyped_storage() for t in tensors)}
     return sum(storage.nbytes() for storage in storages.values())
 
 
@@ -43,17 +45,26 @@ def held_bytes(model, optimizer):
 
 def activation_bytes(model, *inputs, **named_inputs):
     """Bytes that the forward pass `model(*inputs, **named_inputs)` keeps for the backward pass, besides the
-    model's own numbers and its inputs. Works on the meta device too. Zero if nothing is trainable.
+    model's own numbers and its inputs. `model` may be a function of tensors, too. Works on the meta device.
+    Zero if nothing asks for a gradient.
     """
-    given = [*model.parameters(), *model.buffers(), *inputs, *named_inputs.values()]
-    known = {tensor.untyped_storage()._cdata for tensor in given if torch.is_tensor(tensor)}
+    given = [*inputs, *named_inputs.values()]
+    if isinstance(model, nn.Module):
+        given += [*model.parameters(), *model.buffers()]
+    known = {StorageWeakRef(tensor.untyped_storage()) for tensor in given if torch.is_tensor(tensor)}
     kept = []
 
     def remember(tensor):
-        if tensor.untyped_storage()._cdata not in known:
+        if StorageWeakRef(tensor.untyped_storage()) not in known:
             kept.append(tensor)
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
         model(*inputs, **named_inputs)  # PyTorch calls remember with each tensor that it keeps
     return storage_bytes(kept)
+
+
+def model_bytes(model):
+    """Bytes of all parameters and buffers of `model` that a file of it would hold; a tied weight once."""
+    tensors = {id(tensor): tensor for tensor in model.state_dict(keep_vars=True).values()}
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())

@@ -8,7 +8,8 @@ from torch.nn import functional as F
 from transformers.pytorch_utils import Conv1D
 
 from lora_lab.gpt2 import gpt2_blocks
-from lora_lab.lora import lora_modules, weight_shape
+from lora_lab.lora import dense_weight
+from lora_lab.merging import check_unmerged, replace_modules
 from lora_lab.quantization import (
     NF4,
     dequantize,
@@ -38,22 +39,23 @@ class MatmulNF4(torch.autograd.Function):
 class LinearNF4(nn.Module):
     """The dense layer `base` with its weight in 4 bits: x -> W x + b, W = levels[codes] * scale of its block.
 
-    `base` is an nn.Linear, or with `fan_in_fan_out=True` a layer that stores its weight as (in, out); blocks
-    run along the rows of W (out, in) in both cases. W cannot be trained, b is that of `base`. `levels` is a
-    sorted tensor of at most 16 numbers from -1 to 1. Raises what `weight_shape`, `quantize` and `pack` raise.
+    `base` is an nn.Linear or GPT-2's Conv1D; blocks run along the rows of W (out, in) in both cases. W cannot
+    be trained, b is that of `base`. `levels` is a sorted tensor of at most 16 numbers from -1 to 1. Raises
+    what `dense_weight`, `quantize` and `pack` raise.
     """
 
-    def __init__(self, base, fan_in_fan_out=False, levels=NF4):
+    def __init__(self, base, levels=NF4):
         super().__init__()
-        self.out_features, self.in_features = weight_shape(base, fan_in_fan_out)
-        codes, absmax = quantize(base.weight.T if fan_in_fan_out else base.weight, levels)
+        W = dense_weight(base)
+        self.out_features, self.in_features = W.shape
+        codes, absmax = quantize(W, levels)
         scale_codes, scales, mean = quantize_scales(absmax)
         self.register_buffer("codes", pack(codes))  # out * in / 2 bytes
         self.register_buffer("scale_codes", scale_codes)  # out * in / 64 bytes
         self.register_buffer("scales", scales)
         self.register_buffer("mean", mean)
         self.register_buffer("levels", levels)
-        self.bias, self.dtype, self.fan_in_fan_out = base.bias, base.weight.dtype, fan_in_fan_out
+        self.bias, self.dtype = base.bias, W.dtype
 
     def dequantized(self):
         absmax = dequantize_scales(self.scale_codes, self.scales, self.mean)
@@ -63,8 +65,7 @@ class LinearNF4(nn.Module):
 
     @property
     def weight(self):
-        W = self.dequantized()
-        return W.T if self.fan_in_fan_out else W
+        return self.dequantized()
 
     def forward(self, x):
         y = MatmulNF4.apply(x, self)
@@ -78,9 +79,8 @@ def quantize_gpt2(model, levels=NF4):
     Do it before LoRA comes in, or after: its base is then quantised. TypeError if `model` is no GPT-2,
     RuntimeError if LoRA is merged.
     """
-    refuse_merged(model)
-    for parent, name, layer in list(children_of_kind(gpt2_blocks(model), Conv1D)):
-        setattr(parent, name, LinearNF4(layer, fan_in_fan_out=True, levels=levels).train(layer.training))
+    check_unmerged(model)
+    replace_modules(gpt2_blocks(model), Conv1D, lambda layer: LinearNF4(layer, levels).train(layer.training))
     return model
 
 
@@ -89,30 +89,14 @@ def dequantize_gpt2(model):
     `model`, changed in place: `merge(model)` then has a weight to add the update to. The rounding that
     `quantize_gpt2` did is not undone. Raises what `quantize_gpt2` raises.
     """
-    refuse_merged(model)
-    for parent, name, layer in list(children_of_kind(gpt2_blocks(model), LinearNF4)):
-        dense = Conv1D(layer.out_features, layer.in_features).requires_grad_(False)
-        dense.weight = nn.Parameter(layer.weight.contiguous(), requires_grad=False)
-        dense.bias = layer.bias
-        setattr(parent, name, dense.train(layer.training))
+    check_unmerged(model)
+    replace_modules(gpt2_blocks(model), LinearNF4, dense_again)
     return model
 
 
-def children_of_kind(model, kind):
-    """(parent, name, child) for every module of type `kind` in `model`."""
-    for parent in model.modules():
-        for name, child in parent.named_children():
-            if isinstance(child, kind):
-                yield parent, name, child
-
-
-def refuse_merged(model):
-    """Raise RuntimeError if LoRA is merged into `model`: unmerging would no longer find its weights."""
-    if any(module.merged for module in lora_modules(model)):
-        raise RuntimeError("LoRA is merged here: call unmerge(model) first")
-
-
-def model_bytes(model):
-    """Bytes of all parameters and buffers of `model` that a file of it would hold; a tied weight once."""
-    tensors = {id(tensor): tensor for tensor in model.state_dict(keep_vars=True).values()}
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+def dense_again(layer):
+    """A Conv1D with the dequantised weight of a LinearNF4, frozen, and with its bias."""
+    dense = Conv1D(layer.out_features, layer.in_features)
+    dense.weight = nn.Parameter(layer.weight.T.contiguous(), requires_grad=False)
+    dense.bias = layer.bias
+    return dense.train(layer.training)

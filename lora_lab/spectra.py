@@ -9,9 +9,9 @@ tensors that ask for no gradient are taken as well.
 import numpy as np
 import torch
 
-from lora_lab.gpt2 import dense_names, dense_weights, gpt2_blocks, load_gpt2
-from lora_lab.lora import lora_modules, merge
+from lora_lab.gpt2 import dense_names, dense_weights, load_gpt2
 from lora_lab.low_rank import check_matrix, check_rank, low_rank_approximation
+from lora_lab.merging import merge
 
 
 def stable_rank(M):
@@ -136,20 +136,10 @@ def row_changes(model, base):
     """For each dense matrix of `model`, [how much the lengths of its rows have changed since `base`, how far
     they have turned]: the mean of |new - old| / old, and the mean of 1 - cosine. `model` is merged.
     """
-    if lora_modules(model):
-        merge(model)
     changes = []
-    for new, old in zip(dense_matrices(model), dense_matrices(base), strict=True):
+    weights = zip(dense_weights(merge(model)).values(), dense_weights(base).values(), strict=True)
+    for new, old in weights:
         longer = (new.norm(dim=1) / old.norm(dim=1) - 1).abs().mean()
         turned = 1 - torch.cosine_similarity(new, old, dim=1).mean()
         changes.append([float(f"{longer:.4g}"), float(f"{turned:.4g}")])
     return changes
-
-
-def dense_matrices(model):
-    """q, k, v, o, fc, proj (out, in) of every block of a GPT-2, with or without LoRA around them."""
-    for block in gpt2_blocks(model):
-        attention = getattr(block.attn, "base", block.attn)
-        mlp = [getattr(layer, "base", layer) for layer in (block.mlp.c_fc, block.mlp.c_proj)]
-        yield from attention.c_attn.weight.T.chunk(3)
-        yield from (layer.weight.T for layer in (attention.c_proj, *mlp))

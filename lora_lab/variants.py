@@ -4,7 +4,8 @@ rsLoRA: the scale alpha / sqrt(r) (Kalajdzievski, arXiv 2312.03732). PiSSA: star
 values of W0 (Meng et al., 2404.02948). LoRA+: a larger rate for B (Hayou et al., 2402.12354). DoRA: learn how
 long each row of the weight is apart from where it points (Liu et al., 2402.09353).
 
-Each function changes a model that `apply_lora_to_gpt2` has given LoRA, before it is trained, and returns it.
+Each function changes a model with LoRA before it is trained, and returns it. Raises what `adapted_weights`
+raises.
 """
 
 import math
@@ -13,8 +14,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lora_lab.lora import LinearWithLoRA, LoRALayer, lora_modules
+from lora_lab.lora import LoRALayer
 from lora_lab.low_rank import truncate_svd
+from lora_lab.merging import adapted_weights, check_writable, replace_modules
 
 
 class DoRALayer(LoRALayer):
@@ -28,7 +30,6 @@ class DoRALayer(LoRALayer):
 
     def __init__(self, W0, rank, alpha, dropout=0.0):
         super().__init__(W0.shape[1], W0.shape[0], rank, alpha, dropout)
-        # A copy: merging will change the weight it comes from.
         W0 = W0.detach().clone(memory_format=torch.contiguous_format)
         self.register_buffer("W0", W0, persistent=False)
         self.m = nn.Parameter(self.W0.norm(dim=1))
@@ -43,7 +44,7 @@ class DoRALayer(LoRALayer):
 
 def use_rslora(model):
     """Scale every update of `model` by alpha / sqrt(r) instead of alpha / r."""
-    for _, _, layer, _ in adapted_weights(model):
+    for _, layer in adapted_weights(model):
         layer.scale = layer.alpha / math.sqrt(layer.rank)
     return model
 
@@ -54,8 +55,10 @@ def use_pissa(model):
     frozen: W_res + (alpha / r) B A = W0.
 
     The frozen weights change. So LoRA cannot be taken out, and an adapter saved from it fits no other base.
+    ValueError, with nothing changed, for weights in 4 bits.
     """
-    for _, _, layer, W0 in adapted_weights(model):
+    check_writable(model)
+    for W0, layer in adapted_weights(model):
         U, s, Vt = torch.linalg.svd(W0, full_matrices=False)
         start_from(layer, W0, *truncate_svd(U, s, Vt, layer.rank))
     return model
@@ -64,7 +67,8 @@ def use_pissa(model):
 @torch.no_grad()
 def use_random_directions(model):
     """The control of `use_pissa`: the same singular values, with vectors drawn at random."""
-    for _, _, layer, W0 in adapted_weights(model):
+    check_writable(model)
+    for W0, layer in adapted_weights(model):
         s = torch.linalg.svdvals(W0)[: layer.rank]
         U = torch.linalg.qr(torch.randn(W0.shape[0], layer.rank)).Q
         V = torch.linalg.qr(torch.randn(W0.shape[1], layer.rank)).Q
@@ -74,11 +78,14 @@ def use_random_directions(model):
 
 def use_dora(model):
     """Put a DoRALayer in the place of every LoRALayer of `model`."""
-    for owner, name, layer, W0 in list(adapted_weights(model)):
-        dora = DoRALayer(W0, layer.rank, layer.alpha, layer.dropout.p).to(W0)
+    W0_of = {layer: W0 for W0, layer in adapted_weights(model)}
+
+    def with_lengths(layer):
+        dora = DoRALayer(W0_of[layer], layer.rank, layer.alpha, layer.dropout.p).to(layer.A)
         dora.load_state_dict(layer.state_dict(), strict=False)  # its A and B; the lengths m are W0's
-        setattr(owner, name, dora.train(layer.training))
-    return model
+        return dora.train(layer.training)
+
+    return replace_modules(model, LoRALayer, with_lengths)
 
 
 def lora_plus_groups(model, rate, ratio):
@@ -87,7 +94,7 @@ def lora_plus_groups(model, rate, ratio):
     """
     if rate <= 0 or ratio <= 0:
         raise ValueError(f"rate and ratio must be positive, got {rate} and {ratio}")
-    B = [layer.B for _, _, layer, _ in adapted_weights(model)]
+    B = [layer.B for _, layer in adapted_weights(model)]
     chosen = {id(parameter) for parameter in B}
     others = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
     return [{"params": others, "lr": rate}, {"params": B, "lr": ratio * rate}]
@@ -99,23 +106,3 @@ def start_from(layer, W0, B, A):
     layer.B.copy_(B / size / math.sqrt(layer.scale))
     layer.A.copy_(A * size[:, None] / math.sqrt(layer.scale))
     W0.sub_(layer.delta_W())
-
-
-def adapted_weights(model):
-    """(owner, name, layer, W0) for every LoRALayer of `model`: `layer` is the attribute `name` of `owner`,
-    and W0 (out, in) is a view of the frozen weight it adapts. ValueError if there is none, or it is merged.
-    """
-    modules = lora_modules(model)
-    if not modules:
-        raise ValueError("this model has no LoRA: call apply_lora_to_gpt2(model, rank, alpha) first")
-    if any(module.merged for module in modules):
-        raise ValueError("LoRA is merged here: call unmerge(model) first")
-    for module in modules:
-        if isinstance(module, LinearWithLoRA):
-            weight = module.base.weight.detach()
-            yield module, "lora", module.lora, weight.T if module.fan_in_fan_out else weight
-        else:
-            query_key_value = module.base.c_attn.weight.detach().T.chunk(3)  # GPT-2 stores (in, out)
-            weights = dict(zip("qkv", query_key_value, strict=True), o=module.base.c_proj.weight.detach().T)
-            for name, layer in module.lora.items():
-                yield module.lora, name, layer, weights[name]

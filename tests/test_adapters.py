@@ -18,7 +18,8 @@ from lora_lab.adapters.files import CONFIG, WEIGHTS
 from lora_lab.adapters.fused import fuse_qkv, split_qkv
 from lora_lab.attention import SelfAttentionWithLoRA
 from lora_lab.gpt2 import apply_lora_to_gpt2, empty_gpt2, random_gpt2, remove_lora_from_gpt2
-from lora_lab.lora import LinearWithLoRA, lora_modules, merge, unmerge
+from lora_lab.lora import LinearWithLoRA
+from lora_lab.merging import lora_modules, merge, unmerge
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False:UserWarning"),
@@ -196,7 +197,7 @@ def test_loading_keeps_the_random_numbers_and_the_mode_of_the_model(made_by_us):
 
 def test_dropout_is_saved_and_loaded(tmp_path):
     save_adapter(adapted_gpt2(EVERY, dropout=0.25), tmp_path)
-    layers = adapters.lora_layers(load_adapter(random_gpt2(), tmp_path))
+    layers = adapters.layers_by_target(load_adapter(random_gpt2(), tmp_path))
     assert {lora.dropout.p for of_target in layers.values() for lora in of_target} == {0.25}
 
 
@@ -230,7 +231,7 @@ def test_an_adapter_can_be_trained_after_loading_and_saved_again(made_by_us):
 
 def test_the_size_of_the_files_of_gpt2_small(tmp_path):
     model = apply_lora_to_gpt2(empty_gpt2("gpt2"), 8, 8, QKVO)
-    for of_target in adapters.lora_layers(model).values():
+    for of_target in adapters.layers_by_target(model).values():
         for lora in of_target:
             lora.A, lora.B = (nn.Parameter(torch.zeros(p.shape)) for p in (lora.A, lora.B))
     save_adapter(model, tmp_path)
@@ -261,7 +262,7 @@ def test_an_adapter_made_by_peft_gives_the_same_logits_here(target_modules, targ
     theirs = peft_gpt2(target_modules)
     theirs.save_pretrained(tmp_path)
     ours = load_adapter(random_gpt2(), tmp_path)
-    assert adapters.lora_layers(ours).keys() == targets
+    assert adapters.layers_by_target(ours).keys() == targets
     assert (logits(theirs) - logits(random_gpt2())).abs().max() > 0.1
     close(logits(ours), logits(theirs))
 
@@ -288,7 +289,7 @@ def test_through_peft_and_back_q_k_v_come_home_as_c_attn(made_by_us):
     expected = logits(load_adapter(random_gpt2(), made_by_us))
     PeftModel.from_pretrained(random_gpt2(), made_by_us).save_pretrained(made_by_us)
     ours = load_adapter(random_gpt2(), made_by_us)
-    assert adapters.lora_layers(ours).keys() == {"c_attn", "o"}
+    assert adapters.layers_by_target(ours).keys() == {"c_attn", "o"}
     close(logits(ours), expected)
 
 
@@ -722,7 +723,7 @@ def test_lora_in_some_blocks_only_is_refused(made_by_us):
 def test_lora_elsewhere_is_refused(made_by_us):
     model = adapted_gpt2(("q",))
     mlp = model.transformer.h[1].mlp
-    model.extra = LinearWithLoRA(mlp.c_fc, 2, 6, fan_in_fan_out=True)
+    model.extra = LinearWithLoRA(mlp.c_fc, 2, 6)
     before = everything(model)
     for use in (save_adapter, load_adapter):
         with pytest.raises(ValueError, match=r"only there, it is in .*'extra\.lora'"):
@@ -733,22 +734,22 @@ def test_lora_elsewhere_is_refused(made_by_us):
 def test_two_ranks_in_one_model_are_refused(tmp_path):
     model = random_gpt2()
     for block, rank in zip(model.transformer.h, (2, 3), strict=True):
-        block.mlp.c_fc = LinearWithLoRA(block.mlp.c_fc, rank, 6, fan_in_fan_out=True)
+        block.mlp.c_fc = LinearWithLoRA(block.mlp.c_fc, rank, 6)
     with pytest.raises(
         ValueError, match=r"one \(rank, alpha, dropout\), .* \[\(2, 6, 0\.0\), \(3, 6, 0\.0\)\]"
     ):
         save_adapter(model, tmp_path)
 
 
-def test_lora_that_came_in_another_way_is_not_removed(made_by_us):
+def test_lora_that_came_in_another_way_is_replaced_too(made_by_us):
     model = random_gpt2()
     for block in model.transformer.h:
-        block.mlp.c_fc = LinearWithLoRA(block.mlp.c_fc, 2, 6, fan_in_fan_out=True)
-    before = everything(model)
-    with pytest.raises(ValueError, match="apply_lora_to_gpt2 was not called"):
-        load_adapter(model, made_by_us)
-    assert_unchanged(model, before)
-    assert len(lora_modules(model)) == 2
+        block.mlp.c_fc = LinearWithLoRA(block.mlp.c_fc, 2, 6)
+    load_adapter(model, made_by_us)
+    assert torch.equal(model(IDS).logits, load_adapter(random_gpt2(), made_by_us)(IDS).logits)
+    assert not any(
+        module is block.mlp.c_fc for block in model.transformer.h for module in lora_modules(model)
+    )
 
 
 # Replacing an adapter: the old one or the new one

@@ -9,9 +9,9 @@ from torch import nn
 from transformers import GPT2Config
 from transformers.models.gpt2.modeling_gpt2 import GPT2Attention
 
-from lora_lab.attention import SelfAttentionWithLoRA, masked_softmax, split_heads
+from lora_lab.attention import SelfAttentionWithLoRA, masked_softmax, projection, split_heads
 from lora_lab.gpt2 import apply_lora_to_gpt2, random_gpt2
-from lora_lab.lora import lora_modules, merge, unmerge
+from lora_lab.merging import lora_modules, merge, unmerge
 
 WIDTH, RANK, ALPHA = 64, 2, 6
 IDS = torch.randint(1, 100, (2, 9), generator=torch.Generator().manual_seed(0))
@@ -225,30 +225,30 @@ def test_heads_are_consecutive_slices_of_the_width():
 @pytest.mark.parametrize(("name", "start"), [("q", 0), ("k", WIDTH), ("v", 2 * WIDTH)])
 def test_an_update_of_one_target_changes_its_third_of_c_attn_alone(name, start):
     attention = adapted_gpt2((name,)).transformer.h[0].attn
-    [(layer, delta_W)] = attention.weight_updates()
-    assert layer is attention.base.c_attn and delta_W.shape == layer.weight.shape == (WIDTH, 3 * WIDTH)
-    changed = delta_W.any(dim=0).nonzero().flatten().tolist()
+    change = merge(attention).base.c_attn.weight - attention.base.c_attn.weight  # (in, out)
+    changed = change.any(dim=0).nonzero().flatten().tolist()
     assert changed == list(range(start, start + WIDTH))
+    assert torch.equal(merge(attention).base.c_proj.weight, attention.base.c_proj.weight)
 
 
 def test_an_update_of_o_changes_c_proj_alone():
     attention = adapted_gpt2(("o",)).transformer.h[0].attn
-    [(layer, delta_W)] = attention.weight_updates()
-    assert layer is attention.base.c_proj and delta_W.shape == layer.weight.shape
+    merged = merge(attention).base
+    assert torch.equal(merged.c_attn.weight, attention.base.c_attn.weight)
+    assert not torch.equal(merged.c_proj.weight, attention.base.c_proj.weight)
 
 
 @pytest.mark.parametrize("name", ["q", "k", "v", "o"])
 def test_a_one_hot_update_comes_out_of_the_merged_layer_where_it_should(name):
     model = apply_lora_to_gpt2(random_gpt2(), RANK, alpha=RANK, targets=(name,))  # scale 1
     attention = model.transformer.h[0].attn
-    base = attention.base.c_proj if name == "o" else attention.base.c_attn
-    before = base.weight.clone()
     layer = attention.lora[name]
     with torch.no_grad():
         layer.A.zero_()[1, 25] = 3
         layer.B.zero_()[32, 1] = 12
     merge(model)
-    changed = (base.weight - before).nonzero().tolist()
+    before, after = (projection(a, name) for a in (attention.base, model.transformer.h[0].attn.base))
+    changed = (after.weight - before.weight).nonzero().tolist()
     assert changed == [[25, {"q": 32, "k": 96, "v": 160, "o": 32}[name]]]  # (in, out)
 
 

@@ -8,7 +8,7 @@ import torch
 
 from lora_lab.counting import count_trainable_parameters
 from lora_lab.gpt2 import ALL_TARGETS, apply_lora_to_gpt2, dense_weights, load_gpt2, random_gpt2
-from lora_lab.lora import LoRALayer, lora_modules
+from lora_lab.merging import adapted_weights
 from lora_lab.runs import choosing, lowest
 from lora_lab.runs.choosing import (
     CHOICES,
@@ -20,9 +20,8 @@ from lora_lab.runs.choosing import (
     settings_of_seeds,
     settings_of_sweeps,
 )
-from lora_lab.spectra import dense_matrices, row_changes
+from lora_lab.spectra import row_changes
 from lora_lab.story_gpt2.batches import floor_per_token
-from lora_lab.variants import adapted_weights
 
 RUNS = json.loads(CHOICES.read_text(encoding="utf-8"))
 
@@ -101,7 +100,7 @@ def test_a_run_trains_on_one_set_of_stories_is_measured_on_the_other_and_draws_A
         return torch.zeros(n, 1), torch.zeros(n, 1)
 
     def no_fit(model, *data, **settings):
-        starts.append([layer.A.clone() for _, _, layer, _ in adapted_weights(model)])
+        starts.append([layer.A.clone() for _, layer in adapted_weights(model)])
 
     monkeypatch.setattr(choosing, "register_data", data)
     monkeypatch.setattr(choosing, "fit", no_fit)
@@ -118,13 +117,6 @@ def test_a_run_trains_on_one_set_of_stories_is_measured_on_the_other_and_draws_A
 # How much rows have changed
 
 
-def test_the_matrices_are_those_of_the_model_with_lora_and_without():
-    expected = list(dense_weights(random_gpt2()).values())
-    for model in (random_gpt2(), apply_lora_to_gpt2(random_gpt2(), 2, 4, ALL_TARGETS)):
-        found = list(dense_matrices(model))
-        assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
-
-
 def test_row_changes_of_a_model_that_has_not_changed_are_zero():
     changes = torch.tensor(row_changes(apply_lora_to_gpt2(random_gpt2(), 2, 4, ALL_TARGETS), random_gpt2()))
     assert changes.shape == (12, 2) and changes.abs().max() < 1e-5
@@ -135,7 +127,7 @@ def test_row_changes_tell_length_from_direction():
     with torch.no_grad():
         for _, parameter in longer.named_parameters():
             parameter.mul_(1.5)
-        for matrix in dense_matrices(turned):
+        for matrix in dense_weights(turned).values():
             matrix.copy_(matrix.roll(1, dims=1))
     for length, turn in row_changes(longer, random_gpt2()):
         assert length == pytest.approx(0.5, abs=1e-4) and abs(turn) < 1e-5
@@ -145,8 +137,6 @@ def test_row_changes_tell_length_from_direction():
 
 def test_row_changes_see_the_update_of_lora():
     model = apply_lora_to_gpt2(random_gpt2(), 2, 4, ALL_TARGETS)
-    for module in lora_modules(model):
-        for layer in module.modules():
-            if isinstance(layer, LoRALayer):
-                torch.nn.init.normal_(layer.B)
+    for _, layer in adapted_weights(model):
+        torch.nn.init.normal_(layer.B)
     assert all(length > 0.01 and turn > 0.01 for length, turn in row_changes(model, random_gpt2()))

@@ -12,17 +12,21 @@ from unchanged import assert_unchanged, everything
 from lora_lab.attention import SelfAttentionWithLoRA
 from lora_lab.counting import count_trainable_parameters
 from lora_lab.gpt2 import (
+    ALL_TARGETS,
     GPT2_SIZES,
-    TARGETS,
+    LAYERS,
     apply_lora_to_gpt2,
+    dense_layers,
     dense_weights,
     empty_gpt2,
     load_gpt2,
     load_tokenizer,
+    lora_layers,
     random_gpt2,
     remove_lora_from_gpt2,
 )
-from lora_lab.lora import LinearWithLoRA, lora_modules, merge, unmerge
+from lora_lab.lora import LinearWithLoRA, LoRALayer
+from lora_lab.merging import lora_modules, merge, unmerge
 
 IDS = torch.randint(1, 100, (2, 9), generator=torch.Generator().manual_seed(0))
 EVERY = ("q", "k", "v", "o", "fc", "proj")
@@ -115,8 +119,8 @@ def test_a_model_without_a_head_takes_lora_too():
 PER_BLOCK = {"q": 2, "k": 2, "v": 2, "o": 2, "c_attn": 4, "fc": 5, "proj": 5}  # times rank times width
 SUBSETS = [
     targets
-    for size in range(1, len(TARGETS) + 1)
-    for targets in itertools.combinations(TARGETS, size)
+    for size in range(1, len(LAYERS) + 1)
+    for targets in itertools.combinations(LAYERS, size)
     if "c_attn" not in targets or not {"q", "k", "v"} & set(targets)
 ]
 
@@ -218,11 +222,9 @@ def test_the_merged_c_attn_is_bit_equal_to_that_of_peft():
 
 
 def test_the_dense_weights_are_what_merging_changes_each_in_its_place():
-    model, merged = random_gpt2(), merge(with_updates(apply_lora_to_gpt2(random_gpt2(), 2, 6, EVERY)))
-    updates = {}
-    for number, block in enumerate(merged.transformer.h):
-        layers = {**block.attn.lora, "fc": block.mlp.c_fc.lora, "proj": block.mlp.c_proj.lora}
-        updates |= {f"{number}.{name}": layer.delta_W() for name, layer in layers.items()}
+    model, merged = random_gpt2(), with_updates(apply_lora_to_gpt2(random_gpt2(), 2, 6, EVERY))
+    updates = {name: layer.delta_W() for name, layer in lora_layers(merged).items()}
+    merge(merged)
     weights = dense_weights(model)
     assert weights.keys() == updates.keys() and len(weights) == 2 * len(EVERY)
     with torch.no_grad():
@@ -233,9 +235,41 @@ def test_the_dense_weights_are_what_merging_changes_each_in_its_place():
         torch.testing.assert_close(model(IDS).logits, merged(IDS).logits, atol=1e-3, rtol=1e-3)
 
 
-def test_the_dense_weights_of_a_model_with_lora_are_refused():
-    with pytest.raises(ValueError, match="remove_lora_from_gpt2"):
-        dense_weights(adapted_gpt2())
+@pytest.mark.parametrize("targets", [EVERY, ("c_attn", "o"), ("fc",)], ids="-".join)
+def test_the_dense_weights_under_lora_are_the_frozen_ones_and_merged_the_summed_ones(targets):
+    plain, model = random_gpt2(), with_updates(apply_lora_to_gpt2(random_gpt2(), 2, 6, targets))
+    names = [f"{number}.{target}" for number in (0, 1) for target in ("q", "k", "v", "o", "fc", "proj")]
+    frozen = {name: W.clone() for name, W in dense_weights(model).items()}
+    assert list(frozen) == names
+    assert all(torch.equal(W, dense_weights(plain)[name]) for name, W in frozen.items())
+    merge(model)
+    moved = {
+        name.split(".")[1] for name, W in dense_weights(model).items() if not torch.equal(W, frozen[name])
+    }
+    assert moved == {target for target in ALL_TARGETS if {target, LAYERS[target].split(".")[1]} & {*targets}}
+
+
+def test_the_dense_layers_are_the_very_modules_by_their_names_in_a_block():
+    model = random_gpt2()
+    layers = dense_layers(model)
+    assert list(layers)[3:5] == ["0.mlp.c_proj", "1.attn.c_attn"] and len(layers) == 8
+    assert all(model.get_submodule(f"transformer.h.{name}") is layer for name, layer in layers.items())
+    apply_lora_to_gpt2(model, 2, 6, ("c_attn", "o", "fc"))
+    assert all(dense_layers(model)[name] is layer for name, layer in layers.items())
+
+
+@pytest.mark.parametrize("targets", SUBSETS, ids="-".join)
+def test_the_lora_layers_are_found_by_name_wherever_they_are(targets):
+    model = apply_lora_to_gpt2(tiny_gpt2(), 3, 6, targets)
+    found, shapes = lora_layers(model), {name: W.shape for name, W in dense_weights(model).items()}
+    assert {name.split(".")[1] for name in found} == {*targets}
+    assert {id(layer) for layer in found.values()} == {
+        id(module) for module in model.modules() if isinstance(module, LoRALayer)
+    }
+    for name, layer in found.items():
+        if not name.endswith("c_attn"):
+            assert (len(layer.B), layer.A.shape[1]) == shapes[name]
+    assert lora_layers(tiny_gpt2()) == {}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 from transformers.pytorch_utils import Conv1D
 
-from lora_lab.lora import LinearWithLoRA, LoRALayer, merge, unmerge
+from lora_lab.lora import LinearWithLoRA, LoRALayer, dense_weight
+from lora_lab.merging import merge
 
 
 def dense(kind=nn.Linear, in_features=8, out_features=6, seed=0):
@@ -21,7 +22,7 @@ def dense(kind=nn.Linear, in_features=8, out_features=6, seed=0):
 
 
 def adapted(base, rank=2, alpha=6, **options):
-    layer = LinearWithLoRA(base, rank, alpha, fan_in_fan_out=isinstance(base, Conv1D), **options)
+    layer = LinearWithLoRA(base, rank, alpha, **options)
     return layer.eval()
 
 
@@ -124,7 +125,7 @@ def test_a_one_hot_probe_comes_out_where_it_should(kind, merged):
         layer.lora.A[1, 25] = 3
         layer.lora.B[32, 1] = 12
     if merged:
-        merge(layer)
+        layer = merge(layer)
     response = layer(torch.eye(40))  # one row for each input
     assert response.nonzero().tolist() == [[4, 5], [25, 32]]
     assert response[4, 5] == 1 and response[25, 32] == 36
@@ -292,144 +293,9 @@ def test_dropout_falls_on_the_same_inputs_as_in_peft(kind):
 @both
 def test_the_merged_weight_is_bit_equal_to_that_of_peft(kind):
     base, ours, theirs = pair(kind)
-    merge(ours)
     merged = theirs.merge_and_unload()[0].weight
     assert not torch.equal(merged, base[0].weight)
-    assert torch.equal(ours[0].base.weight, merged)
-
-
-# Merging
-
-
-@both
-def test_merged_and_unmerged_outputs_are_equal(kind):
-    layer = with_update(adapted(dense(kind)))
-    unmerged = layer(inputs())
-    merge(layer)
-    assert layer.merged
-    torch.testing.assert_close(layer(inputs()), unmerged, atol=1e-5, rtol=0)
-
-
-@both
-def test_once_merged_the_frozen_layer_alone_gives_the_output(kind):
-    layer = merge(with_update(adapted(dense(kind))))
-    assert torch.equal(layer(inputs()), layer.base(inputs()))
-
-
-def test_merging_twice_is_merging_once():
-    layer = merge(with_update(adapted(dense())))
-    once = stored(layer)
-    assert merge(layer) is layer
-    assert same(stored(layer), once)
-
-
-@both
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
-def test_unmerging_gives_the_weight_back_bit_for_bit(kind, dtype):
-    layer = with_update(adapted(dense(kind).to(dtype)))
-    before = stored(layer)
-    merge(layer)
-    assert not same(stored(layer), before)
-    assert unmerge(layer) is layer and not layer.merged
-    assert same(stored(layer), before)
-
-
-def test_in_bfloat16_subtracting_the_update_would_not_give_the_weight_back():
-    layer = with_update(adapted(dense(in_features=64, out_features=48).bfloat16()))
-    before = layer.base.weight.clone()
-    merge(layer)
-    assert not torch.equal(layer.base.weight - layer.lora.delta_W(), before)
-    assert torch.equal(unmerge(layer).base.weight, before)
-
-
-def test_merging_again_after_unmerging_gives_the_same_weight():
-    layer = merge(with_update(adapted(dense())))
-    merged = stored(layer)
-    assert same(stored(merge(unmerge(layer))), merged)
-
-
-def test_unmerging_what_is_not_merged_changes_nothing():
-    layer = with_update(adapted(dense()))
-    before = stored(layer)
-    assert unmerge(layer) is layer
-    assert same(stored(layer), before)
-
-
-def test_merging_a_model_without_lora_changes_nothing():
-    model = dense()
-    before = stored(model)
-    assert unmerge(merge(model)) is model
-    assert same(stored(model), before)
-
-
-@pytest.mark.parametrize("number", [math.nan, math.inf])
-def test_an_update_that_is_not_finite_is_refused_and_no_layer_is_merged(number):
-    model = nn.Sequential(with_update(adapted(dense())), with_update(adapted(dense(in_features=6))))
-    with torch.no_grad():
-        model[1].lora.B[3, 1] = number
-    before = stored(model[0]), stored(model[1].base)
-    with pytest.raises(ValueError, match=r"1\.base\.weight holds a NaN or infinite number"):
-        merge(model)
-    assert same(stored(model[0]), before[0]) and same(stored(model[1].base), before[1])
-    assert not model[0].merged and not model[1].merged
-
-
-def test_a_tied_weight_is_refused_by_both_names_and_nothing_is_merged():
-    model = nn.ModuleDict({"embedding": nn.Embedding(6, 8), "head": nn.Linear(8, 6, bias=False)})
-    model["head"].weight = model["embedding"].weight
-    model["head"] = with_update(adapted(model["head"]))
-    before = model["embedding"].weight.clone()
-    with pytest.raises(ValueError, match=r"embedding\.weight and head\.base\.weight are one tied weight"):
-        merge(model)
-    assert torch.equal(model["embedding"].weight, before) and not model["head"].merged
-
-
-def test_training_while_merged_is_refused_and_works_again_afterwards():
-    layer = merge(with_update(adapted(dense())).train())
-    with pytest.raises(RuntimeError, match="cannot be trained"):
-        layer(inputs())
-    unmerge(layer)(inputs()).sum().backward()
-    assert layer.lora.A.grad.any()
-
-
-def test_a_merged_layer_runs_in_eval_mode_and_without_gradients():
-    layer = merge(with_update(adapted(dense())).train())
-    with torch.no_grad():
-        expected = layer(inputs())
-    assert torch.equal(layer.eval()(inputs()), expected)
-
-
-def test_saving_while_merged_is_refused_and_works_again_afterwards():
-    model = nn.Sequential(with_update(adapted(dense())))
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    merge(model)
-    with pytest.raises(RuntimeError, match="before saving"):
-        model.state_dict()
-    assert same(unmerge(model).state_dict(), before)
-
-
-@pytest.mark.parametrize("merged", [False, True])
-def test_train_and_eval_never_change_weights_and_return_the_layer(merged):
-    layer = with_update(adapted(dense()))
-    if merged:
-        merge(layer)
-    before = stored(layer)
-    for switched in (layer.train(), layer.eval(), layer.train(False)):
-        assert switched is layer and layer.merged == merged
-    assert same(stored(layer), before)
-
-
-def test_a_deep_copy_of_a_merged_layer_works_by_itself():
-    layer = with_update(adapted(dense()))
-    before = stored(layer)
-    clone = copy.deepcopy(merge(layer))
-    assert torch.equal(clone.eval()(inputs()), layer.eval()(inputs()))
-    assert same(unmerge(clone).state_dict(), before)
-    clone.train()(inputs())
-    assert layer.merged and not same(stored(layer), before)
-    with pytest.raises(RuntimeError):
-        layer.state_dict()
-    assert same(unmerge(layer).state_dict(), before)
+    assert torch.equal(merge(ours)[0].base.weight, merged)
 
 
 def test_dropout_acts_in_training_only():
@@ -478,27 +344,28 @@ def test_a_bad_dropout_is_named_and_the_base_stays_trainable(dropout):
     assert all(parameter.requires_grad for parameter in base.parameters())
 
 
-@pytest.mark.parametrize("fan_in_fan_out", [False, True])
 @pytest.mark.parametrize(
-    "base", [nn.Embedding(6, 8), nn.Conv2d(3, 3, 3), nn.LayerNorm(8), nn.Tanh()], ids=repr
+    "base",
+    [nn.Embedding(6, 8), nn.Bilinear(3, 3, 3), nn.Conv2d(3, 3, 3), nn.LayerNorm(8), nn.Tanh()],
+    ids=repr,
 )
-def test_a_layer_that_is_not_dense_is_named_and_stays_trainable(base, fan_in_fan_out):
-    with pytest.raises(TypeError, match=type(base).__name__):
-        LinearWithLoRA(base, 2, 4, fan_in_fan_out=fan_in_fan_out)
+def test_a_layer_that_is_not_dense_is_named_and_stays_trainable(base):
+    with pytest.raises(TypeError, match=f"nn.Linear or Conv1D, is needed, got {type(base).__name__}"):
+        LinearWithLoRA(base, 2, 4)
     assert all(parameter.requires_grad for parameter in base.parameters())
 
 
 @both
-def test_the_wrong_fan_in_fan_out_is_named_and_the_base_stays_trainable(kind):
-    base, wrong = dense(kind), kind is nn.Linear
-    with pytest.raises(TypeError, match=f"{kind.__name__} stores .* fan_in_fan_out={not wrong}"):
-        LinearWithLoRA(base, 2, 4, fan_in_fan_out=wrong)
-    assert all(parameter.requires_grad for parameter in base.parameters())
+def test_the_weight_of_a_dense_layer_is_seen_as_out_in_and_can_be_changed_there(kind):
+    layer = dense(kind)
+    torch.testing.assert_close(layer(inputs()), inputs() @ dense_weight(layer).T + layer.bias)
+    with torch.no_grad():
+        dense_weight(layer)[5, 7] = 9  # output 5, input 7
+    assert layer.weight[(5, 7) if kind is nn.Linear else (7, 5)] == 9
 
 
-@pytest.mark.parametrize("fan_in_fan_out", [False, True])
-def test_wrapping_twice_is_refused_and_the_first_update_stays_trainable(fan_in_fan_out):
+def test_wrapping_twice_is_refused_and_the_first_update_stays_trainable():
     layer = adapted(dense())
     with pytest.raises(TypeError, match="has LoRA already"):
-        LinearWithLoRA(layer, 2, 4, fan_in_fan_out=fan_in_fan_out)
+        LinearWithLoRA(layer, 2, 4)
     assert layer.lora.A.requires_grad and layer.lora.B.requires_grad

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from lora_lab.gpt2 import apply_lora_to_gpt2, random_gpt2
-from lora_lab.lora import LinearWithLoRA, merge, unmerge
+from lora_lab.lora import LinearWithLoRA
+from lora_lab.merging import adapted_weights, merge, unmerge
+from lora_lab.quantized_layers import quantize_gpt2
 from lora_lab.variants import (
     DoRALayer,
-    adapted_weights,
     lora_plus_groups,
     use_dora,
     use_pissa,
@@ -37,7 +38,7 @@ def logits(model):
 @torch.no_grad()
 def give_B_numbers(model):
     draw = torch.Generator().manual_seed(6)
-    for _, _, layer, _ in adapted_weights(model):
+    for _, layer in adapted_weights(model):
         layer.B.add_(0.1 * torch.randn(layer.B.shape, generator=draw))
     return model
 
@@ -61,12 +62,12 @@ def test_adapted_weights_are_views_of_the_weights_that_the_layers_adapt():
     """A change of the weight and the same change by the layer give the same output."""
     for number in range(2 * len(ALL)):
         by_weight, by_layer = adapted_gpt2(), adapted_gpt2()
-        _, name, layer, _ = list(adapted_weights(by_layer))[number]
-        _, _, _, W0 = list(adapted_weights(by_weight))[number]
+        _, layer = adapted_weights(by_layer)[number]
+        W0, _ = adapted_weights(by_weight)[number]
         with torch.no_grad():
             layer.B.copy_(torch.randn(layer.B.shape, generator=torch.Generator().manual_seed(number)))
             W0.add_(layer.delta_W())
-        assert (logits(by_layer) - logits(adapted_gpt2())).abs().max() > 1e-2, name
+        assert (logits(by_layer) - logits(adapted_gpt2())).abs().max() > 1e-2, number
         torch.testing.assert_close(logits(by_weight), logits(by_layer), atol=1e-3, rtol=1e-3)
 
 
@@ -74,7 +75,7 @@ def test_without_lora_or_merged_there_is_nothing_to_change():
     for change in (use_rslora, use_pissa, use_random_directions, use_dora):
         with pytest.raises(ValueError, match="has no LoRA"):
             change(random_gpt2())
-        with pytest.raises(ValueError, match="merged"):
+        with pytest.raises(RuntimeError, match="merged"):
             change(merge(adapted_gpt2()))
 
 
@@ -96,7 +97,7 @@ def test_the_model_starts_unchanged_although_its_frozen_weights_have_changed(cha
     torch.testing.assert_close(logits(model), logits(before), atol=1e-3, rtol=1e-3)
     pairs = list(zip(adapted_weights(before), adapted_weights(model), strict=True))
     assert len(pairs) == 12
-    for (_, _, _, W0), (_, _, layer, W_res) in pairs:
+    for (W0, _), (W_res, layer) in pairs:
         torch.testing.assert_close(W_res + layer.delta_W(), W0)
         s = torch.linalg.svdvals(W0)[:4]
         torch.testing.assert_close(torch.linalg.svdvals(layer.delta_W())[:4], s)
@@ -105,7 +106,7 @@ def test_the_model_starts_unchanged_although_its_frozen_weights_have_changed(cha
 
 def test_pissa_takes_the_largest_directions_and_its_control_does_not():
     for change, takes_them in ((use_pissa, True), (use_random_directions, False)):
-        for (_, _, _, W0), (_, _, _, W_res) in zip(
+        for (W0, _), (W_res, _) in zip(
             adapted_weights(adapted_gpt2()), adapted_weights(change(adapted_gpt2())), strict=True
         ):
             rest = torch.linalg.svdvals(W0)[4:].norm()
@@ -121,6 +122,16 @@ def test_pissa_is_pefts():
     torch.testing.assert_close(ours.lora.delta_W(), B @ A * 2)
     torch.testing.assert_close(ours.base.weight, theirs.base_layer.weight)
     torch.testing.assert_close(ours.lora.A.norm(dim=1), A.norm(dim=1))
+
+
+@pytest.mark.parametrize("change", [use_pissa, use_random_directions])
+def test_weights_in_4_bits_are_refused_and_nothing_changes(change):
+    torch.manual_seed(0)
+    model = apply_lora_to_gpt2(quantize_gpt2(random_gpt2()), 4, 12, ALL)
+    before = logits(model)
+    with pytest.raises(ValueError, match=r"LinearNF4 has no weight .* dequantise"):
+        change(model)
+    assert torch.equal(logits(model), before) and not adapted_weights(model)[0][1].B.any()
 
 
 # LoRA+
@@ -152,7 +163,7 @@ def test_dora_starts_as_lora_does_bit_for_bit():
 
 def test_dora_has_one_number_more_for_each_row_and_keeps_a():
     plain, dora = adapted_gpt2(), use_dora(adapted_gpt2())
-    for (_, _, old, W0), (_, _, new, _) in zip(adapted_weights(plain), adapted_weights(dora), strict=True):
+    for (W0, old), (_, new) in zip(adapted_weights(plain), adapted_weights(dora), strict=True):
         assert torch.equal(old.A, new.A) and new.m.shape == (len(W0),)
         assert all(parameter.requires_grad for parameter in (new.A, new.B, new.m))
 

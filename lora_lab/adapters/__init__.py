@@ -21,11 +21,20 @@ from lora_lab.adapters.files import (
     read_weights,
     replace_files,
 )
-from lora_lab.adapters.fused import LAYERS, WHOLE, from_peft, fused_count, to_peft
-from lora_lab.attention import ATTENTION_TARGETS, SelfAttentionWithLoRA, check_attention
-from lora_lab.gpt2 import TARGETS, apply_lora_to_gpt2, check_targets, gpt2_blocks, remove_lora_from_gpt2
-from lora_lab.lora import LinearWithLoRA, LoRALayer, lora_modules, weight_shape
+from lora_lab.adapters.fused import WHOLE, from_peft, fused_count, to_peft
+from lora_lab.attention import ATTENTION_TARGETS, check_attention
+from lora_lab.gpt2 import (
+    LAYERS,
+    apply_lora_to_gpt2,
+    check_targets,
+    dense_layers,
+    gpt2_blocks,
+    lora_layers,
+    remove_lora_from_gpt2,
+)
+from lora_lab.lora import LoRALayer, dense_weight
 from lora_lab.low_rank import check_rank
+from lora_lab.merging import frozen_layer
 
 
 def save_adapter(model, folder):
@@ -38,7 +47,7 @@ def save_adapter(model, folder):
     from layer to layer, or if a number is not finite; RuntimeError if it is merged; TypeError if `model` is
     no GPT-2.
     """
-    layers = lora_layers(model)
+    layers = layers_by_target(model)
     if not layers:
         raise ValueError("there is no LoRA in this model: call apply_lora_to_gpt2(model, ...) first")
     targets, rank, alpha, dropout = lora_settings(layers)
@@ -87,7 +96,7 @@ def load_adapter(model, folder):
     targets, rank, alpha = read_note(note, config, wanted)
     pairs = [from_peft(fused, targets) for fused in checked_blocks(model, tensors, wanted, config["r"])]
     ensure_lora(model, targets, rank, alpha, config["lora_dropout"])
-    for name, of_target in lora_layers(model).items():
+    for name, of_target in layers_by_target(model).items():
         for lora, of_block in zip(of_target, pairs, strict=True):
             A, B = of_block[name]
             lora.A.copy_(A)
@@ -95,69 +104,45 @@ def load_adapter(model, folder):
     return model
 
 
-def lora_layers(model):
+def layers_by_target(model):
     """{target: [LoRALayer of block 0, of block 1, ...]} of a GPT-2, {} without LoRA. TypeError if it is no
     GPT-2, RuntimeError if LoRA is merged, ValueError if it is not where `apply_lora_to_gpt2` puts it.
     """
-    blocks = gpt2_blocks(model)
-    if any(module.merged for module in lora_modules(model)):
-        raise RuntimeError("LoRA is merged here: call unmerge(model) first")
     layers = {}
-    for block in blocks:
-        found = dict(block.attn.lora) if isinstance(block.attn, SelfAttentionWithLoRA) else {}
-        wrapped = {name: layer_of(block, WHOLE[name]) for name in ("c_attn", "fc", "proj")}
-        found |= {name: layer.lora for name, layer in wrapped.items() if isinstance(layer, LinearWithLoRA)}
-        for name, lora in found.items():
-            layers.setdefault(name, []).append(lora)
+    for name, layer in lora_layers(model).items():
+        layers.setdefault(name.split(".")[1], []).append(layer)
     places = [name for name, module in model.named_modules() if isinstance(module, LoRALayer)]
-    in_all = all(len(of_target) == len(blocks) for of_target in layers.values())
-    if not in_all or len(places) != len(layers) * len(blocks):
+    blocks = len(gpt2_blocks(model))
+    in_all = all(len(of_target) == blocks for of_target in layers.values())
+    if not in_all or len(places) != len(layers) * blocks:
         raise ValueError(f"LoRA must be on the same targets of all blocks and only there, it is in {places}")
     return layers
 
 
 def lora_settings(layers):
-    """(targets, rank, alpha, dropout) of what `lora_layers` found. ValueError if not all have the same."""
+    """(targets, rank, alpha, dropout) of what `layers_by_target` found. ValueError if they differ."""
     kinds = {(lora.rank, lora.alpha, lora.dropout.p) for of_target in layers.values() for lora in of_target}
     if len(kinds) > 1:
         raise ValueError(f"all LoRA must have one (rank, alpha, dropout), this model has {sorted(kinds)}")
     rank, alpha, dropout = kinds.pop()
     alpha = alpha if type(alpha) is int else float(alpha)  # what JSON can write
-    return sorted(layers, key=TARGETS.index), int(rank), alpha, float(dropout)
+    return sorted(layers, key=[*LAYERS].index), int(rank), alpha, float(dropout)
 
 
 def ensure_lora(model, targets, rank, alpha, dropout):
     """Put LoRA of this kind into `model` unless it has it. What can fail is tried before any is removed."""
-    layers = lora_layers(model)
+    layers = layers_by_target(model)
     if layers and lora_settings(layers) == (targets, rank, alpha, dropout):
         return
     attention_targets = [name for name in targets if name in ATTENTION_TARGETS]
     for block in gpt2_blocks(model):
         if attention_targets:
-            check_attention(getattr(block.attn, "base", block.attn), attention_targets)
-        for name in targets:
-            check_rank(rank, *base_shape(block, LAYERS[name]))
+            check_attention(frozen_layer(block.attn), attention_targets)
+    for layer in dense_layers(model).values():
+        check_rank(rank, *dense_weight(layer).shape)
     remove_lora_from_gpt2(model)
     with torch.random.fork_rng(devices=[]):
         apply_lora_to_gpt2(model, rank, alpha, targets, dropout)
-
-
-def layer_of(block, layer):
-    """What is in the place that `layer` names, such as attn.c_attn, with LoRA if it has some."""
-    parent, name = layer.split(".")
-    parent = getattr(block, parent)
-    return getattr(getattr(parent, "base", parent), name)
-
-
-def base_layer(block, layer):
-    """The same without LoRA."""
-    layer = layer_of(block, layer)
-    return getattr(layer, "base", layer)
-
-
-def base_shape(block, layer):
-    """(out, in) of its weight."""
-    return weight_shape(base_layer(block, layer), fan_in_fan_out=True)
 
 
 def full_name(model, i, layer):
@@ -228,7 +213,7 @@ def read_note(note, config, wanted):
     if not fits or {LAYERS[name] for name in targets} != {*wanted}:
         settings = {name: config[name] for name in ("r", "lora_alpha", "target_modules")}
         raise ValueError(f"{CONFIG} and {WEIGHTS} are not from one save: {settings} does not fit {note}")
-    return sorted(targets, key=TARGETS.index), rank, alpha
+    return sorted(targets, key=[*LAYERS].index), rank, alpha
 
 
 def checked_blocks(model, tensors, wanted, r):
@@ -237,9 +222,11 @@ def checked_blocks(model, tensors, wanted, r):
     """
     found = [{} for _ in gpt2_blocks(model)]
     unused = dict(tensors)
-    for i, block in enumerate(gpt2_blocks(model)):
+    base = dense_layers(model)
+    for i in range(len(found)):
         for layer in wanted:
-            fan_out, fan_in = base_shape(block, layer)
+            W = dense_weight(base[f"{i}.{layer}"])
+            fan_out, fan_in = W.shape
             for key, shape in zip(tensor_keys(model, i, layer), [(r, fan_in), (fan_out, r)], strict=True):
                 if key not in tensors:
                     raise ValueError(f"{WEIGHTS} has no {key}")
@@ -247,7 +234,7 @@ def checked_blocks(model, tensors, wanted, r):
                 if tensor.shape != shape or not tensor.is_floating_point():
                     got = f"{tuple(tensor.shape)} of {tensor.dtype}"
                     raise ValueError(f"{key} must be {shape} of floats for r = {r}, got {got}")
-                tensor = tensor.to(base_layer(block, layer).weight)
+                tensor = tensor.to(W)
                 check_finite(key, tensor)
                 found[i].setdefault(layer, []).append(tensor)
     if unused:

@@ -7,10 +7,11 @@ A are stacked and B is block diagonal. The other layers of a block are filled up
 import torch
 from torch.nn import functional as F
 
-# The layer of a block that a target is in. It is named with its parent: `c_proj` alone would be two to PEFT.
+from lora_lab.gpt2 import LAYERS
+
 QKV = ("q", "k", "v")  # in the order of c_attn's outputs
-WHOLE = {"o": "attn.c_proj", "c_attn": "attn.c_attn", "fc": "mlp.c_fc", "proj": "mlp.c_proj"}
-LAYERS = {**dict.fromkeys(QKV, "attn.c_attn"), **WHOLE}
+# The targets that are a whole layer, which is named with its parent: `c_proj` alone would be two to PEFT.
+WHOLE = {target: layer for target, layer in LAYERS.items() if target not in QKV}
 
 
 def fuse_qkv(pairs):
