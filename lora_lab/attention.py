@@ -17,8 +17,8 @@ class SelfAttentionWithLoRA(nn.Module):
 
     x (batch, t, d) -> (output (batch, t, d), None): the attention weights are not returned, so
     `output_attentions` stays empty. The base layer `c_attn` holds Q, K and V side by side, its outputs in the
-    order [Q | K | V]; `c_proj` is O. Raises what `LoRALayer`
-    and `check_attention` raise; `attention` is then untouched.
+    order [Q | K | V]; `c_proj` is O. Raises what `LoRALayer` and `check_attention` raise; `attention` is then
+    untouched.
     """
 
     def __init__(self, attention, rank, alpha, targets=("q", "k", "v", "o"), dropout=0.0):

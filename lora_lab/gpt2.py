@@ -10,7 +10,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from lora_lab.attention import ATTENTION_TARGETS, SelfAttentionWithLoRA
 from lora_lab.lora import LinearWithLoRA, dense_weight
-from lora_lab.merging import check_unmerged, frozen_layer, is_merged, lora_modules, replace_modules
+from lora_lab.merging import check_unmerged, frozen_layer, has_lora, is_merged, lora_modules, replace_modules
 
 # The model of every lesson that needs a pretrained one: set LORA_LAB_MODEL to "gpt2" to use the real one.
 MODEL_NAME = os.environ.get("LORA_LAB_MODEL", "story-gpt2")
@@ -146,8 +146,8 @@ def remove_lora_from_gpt2(model):
 
 def take_out(model, trained):
     """Put back the layers that LoRA was put around, and let the parameters `trained` be trained again."""
-    replace_modules(model, SelfAttentionWithLoRA, frozen_layer)
-    replace_modules(model, LinearWithLoRA, frozen_layer)
+    while lora_modules(model):  # twice, if c_attn has LoRA inside an attention that has it
+        replace_modules(model, has_lora, frozen_layer)
     for parameter in trained:
         parameter.requires_grad_(True)
 
@@ -197,10 +197,10 @@ def lora_layers(model):
     check_unmerged(model)
     layers = {}
     for number, block in enumerate(gpt2_blocks(model)):
-        of_block = dict(block.attn.lora) if isinstance(block.attn, SelfAttentionWithLoRA) else {}
+        of_block = dict(block.attn.lora) if has_lora(block.attn) else {}
         for target in ("c_attn", "fc", "proj"):
             layer = getattr(*place(block, target))
-            if isinstance(layer, LinearWithLoRA):
+            if has_lora(layer):
                 of_block[target] = layer.lora
         layers |= {f"{number}.{target}": of_block[target] for target in LAYERS if target in of_block}
     return layers

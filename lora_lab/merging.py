@@ -11,10 +11,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from lora_lab.attention import SelfAttentionWithLoRA, attention_weight, projection
-from lora_lab.lora import LinearWithLoRA, LoRALayer, dense_weight
-
-WITH_LORA = (LinearWithLoRA, SelfAttentionWithLoRA)
+from lora_lab.attention import attention_weight, projection
+from lora_lab.lora import dense_weight
 
 
 @torch.no_grad()
@@ -28,17 +26,18 @@ def merge(model):
     number, or if a weight is in 4 bits: there is nothing to add to. (arXiv 2106.09685, section 4.1.)
     """
     check_writable(model)
-    for name, layer in model.named_modules():
-        if isinstance(layer, LoRALayer) and not torch.isfinite(layer.delta_W()).all():
-            raise ValueError(f"the update {name!r} holds a NaN or infinite number: nothing was merged")
-    return replace_modules(model, WITH_LORA, lambda module: Merged(module, model))
+    for name, module in model.named_modules():
+        for _, lora in weights_and_updates(module, module.base) if has_lora(module) else ():
+            if not torch.isfinite(lora.delta_W()).all():
+                raise ValueError(f"the update of {name!r} holds a NaN or infinite number: nothing was merged")
+    return replace_modules(model, has_lora, lambda module: Merged(module, model))
 
 
 def unmerge(model):
     """Put back the layers that `merge` took away, equal to the last bit, and return `model`; of a bare merged
     layer, the layer with LoRA. A model that is not merged stays as it is.
     """
-    return replace_modules(model, Merged, Merged.taken_out)
+    return replace_modules(model, lambda module: isinstance(module, Merged), Merged.taken_out)
 
 
 class Merged(nn.Module):
@@ -89,12 +88,17 @@ def summed(module):
     for W, lora in weights_and_updates(module, base):
         precise = torch.promote_types(W.dtype, torch.float32)
         W.copy_(W.to(precise) + copy.deepcopy(lora).to(precise).delta_W())
-    return replace_modules(base, LinearWithLoRA, summed)  # c_attn may have an update inside an attention
+    return replace_modules(base, has_lora, summed)  # c_attn may have an update inside an attention
+
+
+def has_lora(module):
+    """Whether `module` is a frozen `base` with its update `lora`, not merged. A reader's own class counts."""
+    return all(isinstance(getattr(module, part, None), nn.Module) for part in ("base", "lora"))
 
 
 def lora_modules(model):
     """The modules of `model` that have LoRA, merged ones left out."""
-    return [module for module in model.modules() if isinstance(module, WITH_LORA)]
+    return [module for module in model.modules() if has_lora(module)]
 
 
 def adapted_weights(model):
@@ -109,9 +113,9 @@ def adapted_weights(model):
 
 def weights_and_updates(module, base):
     """The same for one `module` with LoRA, and the weights of `base`: its frozen layer or a copy of it."""
-    if isinstance(module, LinearWithLoRA):
-        return [(dense_weight(base), module.lora)]
-    return [(attention_weight(base, name), lora) for name, lora in module.lora.items()]
+    if isinstance(module.lora, nn.ModuleDict):  # that of an attention
+        return [(attention_weight(base, name), lora) for name, lora in module.lora.items()]
+    return [(dense_weight(base), module.lora)]
 
 
 @contextmanager
@@ -124,7 +128,7 @@ def without_lora(model):
         (parent, name, child)
         for parent in model.modules()
         for name, child in parent.named_children()
-        if isinstance(child, WITH_LORA)
+        if has_lora(child)
     ]
     try:
         for parent, name, child in places:
@@ -137,17 +141,17 @@ def without_lora(model):
 
 def frozen_layer(module):
     """The frozen layer of a module with LoRA, merged or not; `module` itself if it has none."""
-    return module.base if isinstance(module, (*WITH_LORA, Merged)) else module
+    return module.base if has_lora(module) or isinstance(module, Merged) else module
 
 
-def replace_modules(model, kinds, make):
-    """Put `make(module)` in the place of every module of `kinds` in `model`, not looking inside those, and
-    return `model`; if it is of `kinds` itself, return `make(model)`.
+def replace_modules(model, wanted, make):
+    """Put `make(module)` in the place of every module of `model` for which `wanted(module)` is true, without
+    looking inside those, and return `model`; of a `model` that is wanted itself, return `make(model)`.
     """
-    if isinstance(model, kinds):
+    if wanted(model):
         return make(model)
     for name, child in model.named_children():
-        new = replace_modules(child, kinds, make)
+        new = replace_modules(child, wanted, make)
         if new is not child:
             setattr(model, name, new)
     return model
@@ -169,7 +173,7 @@ def check_writable(model):
     4 bits: what is added to it would be lost.
     """
     for module in lora_modules(model):
-        attention = isinstance(module, SelfAttentionWithLoRA)
+        attention = isinstance(module.lora, nn.ModuleDict)
         for layer in [projection(module.base, n) for n in module.lora] if attention else [module.base]:
             if not isinstance(layer.weight, nn.Parameter):
                 kind = type(layer).__name__

@@ -80,7 +80,11 @@ def quantize_gpt2(model, levels=NF4):
     RuntimeError if LoRA is merged.
     """
     check_unmerged(model)
-    replace_modules(gpt2_blocks(model), Conv1D, lambda layer: LinearNF4(layer, levels).train(layer.training))
+    replace_modules(
+        gpt2_blocks(model),
+        lambda module: isinstance(module, Conv1D),
+        lambda layer: LinearNF4(layer, levels).train(layer.training),
+    )
     return model
 
 
@@ -90,7 +94,7 @@ def dequantize_gpt2(model):
     `quantize_gpt2` did is not undone. Raises what `quantize_gpt2` raises.
     """
     check_unmerged(model)
-    replace_modules(gpt2_blocks(model), LinearNF4, dense_again)
+    replace_modules(gpt2_blocks(model), lambda module: isinstance(module, LinearNF4), dense_again)
     return model
 
 

@@ -85,7 +85,7 @@ def use_dora(model):
         dora.load_state_dict(layer.state_dict(), strict=False)  # its A and B; the lengths m are W0's
         return dora.train(layer.training)
 
-    return replace_modules(model, LoRALayer, with_lengths)
+    return replace_modules(model, W0_of.__contains__, with_lengths)
 
 
 def lora_plus_groups(model, rate, ratio):

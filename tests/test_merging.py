@@ -117,6 +117,22 @@ def test_merging_into_a_tied_weight_leaves_the_other_layer_as_it_was():
     assert unmerge(model)["head"].base.weight is model["embedding"].weight
 
 
+def test_a_class_that_a_reader_wrote_is_merged_as_the_packages_is():
+    class LinearWithLoRA(nn.Module):
+        def __init__(self, base, lora):
+            super().__init__()
+            self.base, self.lora = base, lora
+
+        def forward(self, x):
+            return self.base(x) + self.lora(x)
+
+    layer = with_update(adapted(dense()))
+    theirs = LinearWithLoRA(layer.base, layer.lora)
+    merged = merge(theirs)
+    assert is_merged(merged) and torch.equal(merged.base.weight, merge(layer).base.weight)
+    assert unmerge(merged) is theirs
+
+
 # Out again
 
 
@@ -183,7 +199,7 @@ def test_an_update_that_is_not_finite_is_refused_and_no_layer_is_merged(number):
     model[2] = bad = adapted(model[2])
     with torch.no_grad():
         bad.lora.B[3, 1] = number
-    with pytest.raises(ValueError, match=r"'2\.lora' holds a NaN or infinite number"):
+    with pytest.raises(ValueError, match=r"of '2' holds a NaN or infinite number"):
         merge(model)
     assert model[1] is first and model[2] is bad
 
