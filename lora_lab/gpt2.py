@@ -90,10 +90,8 @@ def local_folder(name):
     folder = SHIPPED if name == "story-gpt2" else Path(name)
     if (folder / "config.json").is_file():
         return folder
-    cached = try_to_load_from_cache(
-        str(name), "config.json"
-    )  # a path, None, or a mark for "known to be absent"
-    if not isinstance(cached, str):
+    cached = try_to_load_from_cache(str(name), "config.json")
+    if not isinstance(cached, str):  # None, or a mark that the hub has no such file
         raise FileNotFoundError(f"there is no config.json in {folder} or in the local cache")
     return Path(cached).parent
 
