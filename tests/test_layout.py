@@ -1,4 +1,4 @@
-"""The rooms of lora_lab: who may import whom."""
+"""The rooms of lora_lab: who imports whom, and the picture of it in the README."""
 
 import ast
 import importlib.metadata
@@ -81,3 +81,65 @@ def test_what_it_imports_from_others_is_in_its_dependencies():
     packages = importlib.metadata.packages_distributions()
     # IPython comes with ipywidgets.
     assert others - {"IPython"} <= {name for name in packages if {*packages[name]} & listed}
+
+
+# The picture in the README
+
+
+def picture():
+    """{module or room: (lines that the picture says, modules of the room)}, from top to bottom."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"```text\n(.*?)```", readme, re.S)[1]
+    rows = re.findall(r"^ *│ +(\w+/?) +(\d+) *(.*)$", block, re.M)
+    return {name: (int(lines), modules.split()) for name, lines, modules in rows}
+
+
+def layout():
+    """The same, of what is there, in no order."""
+    found = {}
+    for path, (name, *module) in FILES.items():
+        if name != "__init__":
+            lines, modules = found.get(name + "/" * len(module), (0, []))
+            lines += len(path.read_text(encoding="utf-8").splitlines())
+            modules = modules + [part for part in module if not part.startswith("__")]
+            found[name + "/" * len(module)] = lines, modules
+    return found
+
+
+def row(name, lines, modules):
+    """The line of the picture to write."""
+    return f"│ {name} {lines} {' '.join(modules)}".rstrip()
+
+
+def test_the_picture_shows_every_module_in_its_room_and_no_other():
+    shown, there = picture(), layout()
+    assert len(there) > 10 and sum(len(modules) for _, modules in there.values()) > 10
+    missing = [row(name, *there[name]) for name in there if name not in shown]
+    assert not missing, f"the picture in README.md needs these lines: {missing}"
+    assert not shown.keys() - there.keys()
+    wrong = [row(name, *there[name]) for name in there if set(there[name][1]) != set(full(shown[name][1]))]
+    assert not wrong, f"these rooms hold other modules than the picture in README.md says: {wrong}"
+
+
+def full(modules):
+    """`lesson_00 ... lesson_11` written out."""
+    if "..." not in modules:
+        return modules
+    first, _, last = modules
+    return [f"lesson_{number:02}" for number in range(int(first[-2:]), int(last[-2:]) + 1)]
+
+
+def test_the_picture_says_how_long_each_is_within_a_tenth():
+    shown = picture()
+    wrong = [row(name, lines, modules) for name, (lines, modules) in layout().items()
+             if abs(shown[name][0] - lines) > lines / 10]  # fmt: skip
+    assert not wrong, f"the picture in README.md should say {wrong}"
+
+
+def test_all_imports_go_the_way_of_the_arrow():
+    """From a line of the picture to lines below it."""
+    order = [name.rstrip("/") for name in picture()]
+    for place, name in enumerate(order):
+        used = {owner.removeprefix("lora_lab.") for owner in room_imports(name)} & set(order)
+        upward = used - set(order[place + 1 :])
+        assert not upward, f"{name} imports {upward}, which the picture in README.md shows above it"
