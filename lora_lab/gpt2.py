@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 import torch
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 from transformers.utils.logging import disable_progress_bar
@@ -79,15 +81,27 @@ def load_tokenizer(name=MODEL_NAME):
 
 def from_local(kind, name, **options):
     """`kind.from_pretrained(name)` without a network."""
-    folder = SHIPPED if name == "story-gpt2" else name
     disable_progress_bar()  # of loading a few weights, which would stay in a saved notebook
     try:
-        return kind.from_pretrained(folder, local_files_only=True, **options)
-    except OSError as error:
+        return kind.from_pretrained(local_folder(name), **options)
+    except (OSError, HFValidationError) as error:
         raise FileNotFoundError(
             f"{name!r} is not on this machine: fetch it once with `hf download {name}`, give the folder of a "
             "GPT-2, or use 'story-gpt2', which ships with the course"
         ) from error
+
+
+def local_folder(name):
+    """Where the files of a model lie. transformers is given this and never a name, for which it asks the hub
+    how to introduce itself, even with local_files_only. FileNotFoundError if there is no model.
+    """
+    folder = SHIPPED if name == "story-gpt2" else Path(name)
+    if (folder / "config.json").is_file():
+        return folder
+    cached = try_to_load_from_cache(str(name), "config.json")
+    if not isinstance(cached, str):  # None, or a mark that the hub has no such file
+        raise FileNotFoundError(f"there is no config.json in {folder} or in the local cache")
+    return Path(cached).parent
 
 
 def empty_gpt2(name):

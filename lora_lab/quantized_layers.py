@@ -33,10 +33,23 @@ class MatmulNF4(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient):
-        return gradient @ ctx.layer.dequantized(), None
+        return gradient @ ctx.layer.dequantized().to(gradient.dtype), None
 
 
-class LinearNF4(nn.Module):
+class ExactBuffers(nn.Module):
+    """A module whose buffers are moved but never rounded: `.to(dtype)`, `.half()` and the like change its
+    parameters and `self.dtype`, the precision in which it hands out what it makes of its buffers.
+    """
+
+    def _apply(self, fn, recurse=True):
+        exact = {name: buffer.to(fn(buffer).device) for name, buffer in self._buffers.items()}
+        super()._apply(fn, recurse)
+        self._buffers.update(exact)
+        self.dtype = fn(torch.empty(0, dtype=self.dtype)).dtype
+        return self
+
+
+class LinearNF4(ExactBuffers):
     """The dense layer `base` with its weight in 4 bits: x -> W x + b, W = levels[codes] * scale of its block.
 
     `base` is an nn.Linear or GPT-2's Conv1D; blocks run along the rows of W (out, in) in both cases. W cannot
@@ -69,7 +82,7 @@ class LinearNF4(nn.Module):
 
     def forward(self, x):
         y = MatmulNF4.apply(x, self)
-        return y if self.bias is None else y + self.bias
+        return y if self.bias is None else y + self.bias.to(y.dtype)
 
 
 def quantize_gpt2(model, levels=NF4):

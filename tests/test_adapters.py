@@ -17,7 +17,7 @@ from lora_lab.adapters import load_adapter, save_adapter
 from lora_lab.adapters.files import CONFIG, WEIGHTS
 from lora_lab.adapters.fused import fuse_qkv, split_qkv
 from lora_lab.attention import SelfAttentionWithLoRA
-from lora_lab.gpt2 import apply_lora_to_gpt2, empty_gpt2, random_gpt2, remove_lora_from_gpt2
+from lora_lab.gpt2 import apply_lora_to_gpt2, empty_gpt2, load_gpt2, random_gpt2, remove_lora_from_gpt2
 from lora_lab.lora import LinearWithLoRA
 from lora_lab.merging import lora_modules, merge, unmerge
 
@@ -167,6 +167,37 @@ def test_the_name_of_the_base_model_is_written(tmp_path):
     model.name_or_path = "story-gpt2"
     save_adapter(model, tmp_path)
     assert json.loads((tmp_path / CONFIG).read_text())["base_model_name_or_path"] == "story-gpt2"
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("gpt2", "gpt2"),
+        ("openai-community/gpt2", "openai-community/gpt2"),
+        ("FOLDER", "my-gpt2"),
+        ("FOLDER/", "my-gpt2"),
+        ("/home/anna/gone/my-gpt2", "my-gpt2"),  # no longer there
+        ("../private/my-gpt2", "my-gpt2"),
+        ("private/my-gpt2", "my-gpt2"),  # a folder from here, which has the look of a name on the hub
+        (".", "here"),
+    ],
+)
+def test_a_folder_of_this_machine_is_never_written_only_its_last_part(tmp_path, monkeypatch, name, written):
+    folder = tmp_path / "here" / "private" / "my-gpt2"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    model = adapted_gpt2()
+    model.name_or_path = name.replace("FOLDER", str(folder))
+    save_adapter(model, "adapter")
+    assert json.loads(Path("adapter", CONFIG).read_text())["base_model_name_or_path"] == written
+    assert not any(str(tmp_path).encode() in path.read_bytes() for path in Path("adapter").iterdir())
+
+
+def test_an_adapter_of_a_model_from_a_folder_names_no_folder_either(tmp_path):
+    random_gpt2().save_pretrained(tmp_path / "my-gpt2")
+    model = apply_lora_to_gpt2(load_gpt2(tmp_path / "my-gpt2"), 2, 6)
+    save_adapter(model, tmp_path / "adapter")
+    assert json.loads((tmp_path / "adapter" / CONFIG).read_text())["base_model_name_or_path"] == "my-gpt2"
 
 
 def test_one_adapter_gives_the_same_bytes_every_time(tmp_path):

@@ -105,6 +105,12 @@ def test_a_slider_moves_to_both_ends():
         assert image_tag(explorer.picture.value)["alt"] == alt
 
 
+def test_it_draws_when_a_slider_is_let_go_and_not_while_it_moves():
+    """A figure takes longer than the next position of the mouse, and the kernel would lag behind."""
+    sliders = Explorer(draw, rank=[1, 2, 4], seed=[5, 6]).sliders.values()
+    assert len(sliders) == 2 and not any(slider.continuous_update for slider in sliders)
+
+
 def test_an_error_is_shown_in_place_of_the_picture_and_the_next_position_works():
     explorer = Explorer(draw, rank=[4, 8])
     explorer.sliders["rank"].value = 8

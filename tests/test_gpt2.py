@@ -1,6 +1,10 @@
 """LoRA put into a GPT-2 and taken out again, against PEFT and against the model as it was before."""
 
 import itertools
+import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -15,6 +19,7 @@ from lora_lab.gpt2 import (
     ALL_TARGETS,
     GPT2_SIZES,
     LAYERS,
+    SHIPPED,
     apply_lora_to_gpt2,
     dense_layers,
     dense_weights,
@@ -78,6 +83,26 @@ def test_a_random_model_is_in_eval_mode_with_its_head_tied():
 
 def test_a_setting_of_the_configuration_is_obeyed():
     assert len(random_gpt2(n_layer=3).transformer.h) == 3
+
+
+# Name, heads and parameters as OpenAI's checkpoints have them, without the output layer, which is tied.
+@pytest.mark.parametrize(
+    ("name", "heads", "parameters"),
+    [
+        ("gpt2", 12, 124_439_808),
+        ("gpt2-medium", 16, 354_823_168),
+        ("gpt2-large", 20, 774_030_080),
+        ("gpt2-xl", 25, 1_557_611_200),
+    ],
+)
+def test_the_published_sizes_have_the_published_shapes(name, heads, parameters):
+    model = empty_gpt2(name)
+    attention = model.transformer.h[0].attn
+    assert list(GPT2_SIZES).index(name) == [12, 16, 20, 25].index(heads) and len(GPT2_SIZES) == 4
+    assert (attention.num_heads, attention.head_dim) == (heads, 64)  # 64 numbers a head, in every size
+    assert model.config.n_embd == heads * 64
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+    assert (model.config.vocab_size, model.config.n_positions) == (50257, 1024)
 
 
 def test_an_empty_model_takes_no_memory():
@@ -428,10 +453,72 @@ def test_a_local_folder_is_loaded_as_it_is(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(saved.parameters(), loaded.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("load", [load_gpt2, load_tokenizer])
-def test_a_model_that_is_not_on_this_machine_is_not_fetched(load):
-    with pytest.raises(FileNotFoundError, match="'gpt2-medium' is not on this machine: fetch it once"):
+def test_a_loaded_model_goes_by_the_name_that_was_asked_for_and_knows_its_loss():
+    model = load_gpt2()
+    assert model.name_or_path == "story-gpt2"  # and not the folder that it lies in on this machine
+    assert model.loss_type == "ForCausalLM"  # else transformers guesses, and says so in the lesson
+
+
+def test_only_the_files_on_this_machine_are_used_whatever_the_environment_says(tmp_path):
+    """A model in the local cache is loaded by its name, one that is not there is refused, and nobody even
+    asks for an address.
+    """
+    snapshot = tmp_path / "hub" / "models--gpt2" / "snapshots" / "123abc"
+    shutil.copytree(SHIPPED, snapshot)
+    (snapshot.parent.parent / "refs").mkdir()
+    (snapshot.parent.parent / "refs" / "main").write_text("123abc")
+    online = {name: value for name, value in os.environ.items() if "OFFLINE" not in name} | {
+        "HF_HOME": str(tmp_path),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    result = subprocess.run([sys.executable, "-c", WATCHED], env=online, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["loaded", "loaded", "refused", "refused", "watched:", "0", "1"]
+
+
+WATCHED = """
+import socket
+
+asked = []
+
+def refuse(*where, **more):
+    asked.append(where)
+    raise OSError(f"the test allows no network, asked for {where}")
+
+socket.getaddrinfo = socket.create_connection = socket.socket.connect = socket.socket.connect_ex = refuse
+
+import huggingface_hub
+from lora_lab.gpt2 import load_gpt2, load_tokenizer
+
+assert not huggingface_hub.constants.HF_HUB_OFFLINE  # or nothing here would be tested
+for load in (load_gpt2, load_tokenizer):
+    load("gpt2")
+    print("loaded")
+for load in (load_gpt2, load_tokenizer):
+    try:
         load("gpt2-medium")
+    except FileNotFoundError:
+        print("refused")
+before = len(asked)
+try:
+    socket.create_connection(("huggingface.co", 443))
+except OSError:
+    print("watched:", before, len(asked))
+"""
+
+
+@pytest.mark.parametrize("load", [load_gpt2, load_tokenizer])
+@pytest.mark.parametrize("name", ["gpt2-medium", "/no/such/folder", "no such name", "a/b/c"])
+def test_a_model_that_is_not_on_this_machine_is_not_fetched(load, name):
+    with pytest.raises(FileNotFoundError, match=f"'{name}' is not on this machine: fetch it once"):
+        load(name)
+
+
+@pytest.mark.parametrize("load", [load_gpt2, load_tokenizer])
+def test_an_adapter_is_no_model_and_the_base_that_it_names_is_not_looked_for(load, tmp_path):
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "gpt2"}')
+    with pytest.raises(FileNotFoundError, match="is not on this machine"):
+        load(tmp_path)
 
 
 def test_pickled_weights_are_not_read(tmp_path):

@@ -85,9 +85,13 @@ def test_one_bit_becomes_black_and_white(tmp_path):
     np.testing.assert_array_equal(load_picture(save(bits, tmp_path / "x.png")), [[0, 255], [255, 0]])
 
 
-def test_sixteen_bits_are_scaled_to_a_byte(tmp_path):
-    picture = Image.fromarray(np.array([[0, 128 * 257, 65535]], dtype=np.uint16))
-    np.testing.assert_array_equal(load_picture(save(picture, tmp_path / "x.png")), [[0, 128, 255]])
+def test_sixteen_bits_are_scaled_to_the_nearest_byte(tmp_path):
+    values = np.arange(65536).reshape(256, 256)  # 257 k is k, and what lies between goes to the nearer one
+    pixels = load_picture(save(Image.fromarray(values.astype(np.uint16)), tmp_path / "x.png"))
+    np.testing.assert_array_equal(pixels, (values + 128) // 257)
+    assert (
+        pixels.dtype == np.uint8 and pixels[-1, -1] == 255 and (pixels.flatten()[::257] == range(256)).all()
+    )
 
 
 def test_floating_point_is_stretched_from_black_to_white(tmp_path):

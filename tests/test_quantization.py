@@ -308,6 +308,84 @@ def test_a_layer_in_bfloat16_computes_in_bfloat16():
     assert LinearWithLoRA(layer, 2, 4).lora.A.dtype == torch.bfloat16
 
 
+# Other precisions
+
+
+def dequantised(layer):
+    """An nn.Linear of what a LinearNF4 stands for."""
+    linear = nn.Linear(layer.in_features, layer.out_features)
+    linear.weight.data.copy_(layer.dequantized())
+    linear.bias.data.copy_(layer.bias)
+    return linear
+
+
+def output_and_gradients(layer, x, direction, autocast=None):
+    """y, and the gradients of x and the bias; the backward pass is outside autocast, as it should be."""
+    x = x.clone().requires_grad_()
+    with torch.autocast("cpu", autocast or torch.bfloat16, enabled=autocast is not None):
+        y = layer(x)
+    layer.bias.grad = None
+    (y * direction.to(y.dtype)).sum().backward()
+    return y.detach(), x.grad, layer.bias.grad
+
+
+def assert_alike(found, expected):
+    """Equal to a few steps of the number format, and in it."""
+    for first, second in zip(found, expected, strict=True):
+        assert first.dtype == second.dtype
+        step = torch.finfo(second.dtype).eps * second.abs().max().item()
+        torch.testing.assert_close(first, second, atol=4 * step, rtol=0)
+
+
+DTYPES = [torch.bfloat16, torch.float16, torch.float64]
+each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+CASTS = {
+    "to": lambda module, dtype: module.to(dtype),
+    "method": lambda module, dtype: getattr(module, CAST_METHODS[dtype])(),
+    "type": lambda module, dtype: module.type(dtype),
+    "like": lambda module, dtype: module.to(torch.empty(0, dtype=dtype)),
+}
+CAST_METHODS = {torch.bfloat16: "bfloat16", torch.float16: "half", torch.float64: "double"}
+
+
+@both
+@pytest.mark.parametrize("dtype", DTYPES[:2], ids=str)
+def test_under_autocast_it_does_what_a_dense_layer_does(kind, dtype):
+    layer, x, direction = in_4_bits(kind), normal(2, 3, 24), normal(2, 3, 40, seed=5)
+    found = output_and_gradients(layer, x, direction, autocast=dtype)
+    assert [tensor.dtype for tensor in found] == [dtype, torch.float32, torch.float32]
+    assert_alike(found[:1], output_and_gradients(dequantised(layer), x, direction, autocast=dtype)[:1])
+    for tensor, expected in zip(
+        found[1:], output_and_gradients(dequantised(layer), x, direction, dtype)[1:], strict=True
+    ):
+        torch.testing.assert_close(tensor, expected, atol=0.02 * expected.abs().max().item(), rtol=0)
+
+
+@both
+@each_dtype
+@pytest.mark.parametrize("cast", CASTS.values(), ids=CASTS)
+def test_converted_it_does_what_the_dense_layer_does_converted_and_rounds_nothing_that_it_stores(
+    kind, dtype, cast
+):
+    layer, before = in_4_bits(kind), in_4_bits(kind)
+    x, direction = normal(2, 3, 24).to(dtype), normal(2, 3, 40, seed=5).to(dtype)
+    dense_layer = dequantised(layer).to(dtype)
+    assert cast(layer, dtype) is layer
+    assert layer.weight.dtype == layer.bias.dtype == dtype
+    assert torch.equal(layer.dequantized(), dense_layer.weight)  # rounded once, from the exact numbers
+    assert same(dict(layer.named_buffers()), dict(before.named_buffers()))
+    assert all(b.dtype in (torch.uint8, torch.float32) for b in layer.buffers())
+    assert_alike(output_and_gradients(layer, x, direction), output_and_gradients(dense_layer, x, direction))
+    assert torch.equal(layer.float().dequantized(), before.dequantized())  # and back, without a loss
+
+
+def test_a_converted_layer_is_copied_and_moved_as_it_is():
+    layer = in_4_bits().bfloat16()
+    again = copy.deepcopy(layer)
+    assert again.weight.dtype == torch.bfloat16 and torch.equal(again.weight, layer.weight)
+    assert {b.device.type for b in again.to("meta").buffers()} == {"meta"} and again.dtype == torch.bfloat16
+
+
 # GPT-2
 
 
@@ -371,6 +449,38 @@ def test_lora_goes_into_it_as_into_any_gpt2_and_comes_out_again(targets):
     assert all(torch.equal(t, bytes_before[n]) for n, t in model.named_buffers())
     assert {n[-2:] for n, p in model.named_parameters() if p.grad is not None} == {".A", ".B"}
     assert torch.equal(remove_lora_from_gpt2(model)(ids()).logits, before)
+
+
+def logits_and_gradients(model, autocast=False):
+    """The logits, and the gradients of all A and B one after another, in float32."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        output = model(ids(), labels=ids())
+    output.loss.backward()
+    gradients = [p.grad.float().flatten() for n, p in model.named_parameters() if n.endswith((".A", ".B"))]
+    return output.logits.detach().float(), torch.cat(gradients)
+
+
+def assert_near(found, expected, share):
+    assert (found - expected).norm() < share * expected.norm()
+
+
+@pytest.mark.parametrize("targets", [ALL, ("c_attn", "o", "fc", "proj")], ids=str)
+@pytest.mark.parametrize("how", ["autocast", "bfloat16", "half", "double"])
+def test_with_lora_on_top_it_is_in_every_precision_what_the_dequantised_model_is(targets, how):
+    nf4 = with_updates(apply_lora_to_gpt2(quantised_gpt2(), 2, 4, targets))
+    dense = dequantize_gpt2(copy.deepcopy(nf4))
+    exact_logits, exact_gradients = logits_and_gradients(copy.deepcopy(dense))
+    buffers = {name: buffer.clone() for name, buffer in nf4.named_buffers()}
+    if how != "autocast":
+        nf4, dense = getattr(nf4, how)(), getattr(dense, how)()
+    logits, gradients = logits_and_gradients(nf4, autocast=how == "autocast")
+    expected_logits, expected_gradients = logits_and_gradients(dense, autocast=how == "autocast")
+    share = {"double": 1e-6, "half": 0.003}.get(how, 0.02)
+    assert_near(logits, expected_logits, share)
+    assert_near(gradients, expected_gradients, 2 * share)
+    assert_near(logits, exact_logits, share)
+    assert_near(gradients, exact_gradients, 2 * share)
+    assert same({name: buffer.clone() for name, buffer in nf4.named_buffers()}, buffers)
 
 
 def test_merging_into_4_bits_is_refused_and_nothing_changes():

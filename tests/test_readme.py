@@ -34,7 +34,19 @@ def test_every_lesson_has_a_row_and_every_link_leads_to_a_file():
     assert all((ROOT / link).exists() for link in links)
 
 
-def test_every_module_has_a_sentence():
-    named = set(re.findall(r"`lora_lab\.(\w+)`", README))
-    there = {path.stem for path in (ROOT / "lora_lab").iterdir() if path.suffix == ".py"} - {"__init__"}
-    assert there <= named | {"checks"}, there - named
+def test_every_module_and_every_room_has_a_sentence():
+    rows = dict(re.findall(r"^\| `lora_lab\.(\w+)` \| (.+) \|$", README, re.MULTILINE))
+    package = ROOT / "lora_lab"
+    modules = {path.stem for path in package.glob("*.py")} - {"__init__"}
+    rooms = {path.parent.name for path in package.glob("*/__init__.py")}
+    assert rows.keys() == modules | rooms and all(len(sentence.split()) > 5 for sentence in rows.values())
+    assert modules and len(rooms) == 5
+
+
+def test_the_sentence_of_a_room_names_its_modules():
+    for path in sorted((ROOT / "lora_lab").glob("*/[!_]*.py")):
+        [row] = re.findall(rf"^\| `lora_lab\.{path.parent.name}` \| (.+) \|$", README, re.MULTILINE)
+        named = f"`{path.stem}`" in row or (
+            path.stem.startswith("lesson_") and "one module per lesson" in row
+        )
+        assert named, f"{path.stem} is in {path.parent.name}/, whose row in README.md does not name it"

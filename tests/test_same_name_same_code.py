@@ -6,6 +6,7 @@ import ast
 import copy
 import difflib
 
+import nbformat
 import pytest
 from notebook_rules import NOTEBOOKS, ROOT, cells, definitions, read, syntax_tree, tags
 
@@ -23,6 +24,25 @@ def test_no_two_modules_share_a_name():
     """Otherwise nobody could say which code a notebook's name stands for."""
     names = [node.name for _, node in package_definitions()]
     assert not {name for name in names if names.count(name) > 1}
+
+
+def test_a_change_in_any_function_of_any_room_is_found():
+    """Every function and class of lora_lab in one notebook, as it is and with one statement more."""
+    files, nodes = zip(*package_definitions(), strict=True)
+    assert {file.split("/")[1] for file in files} >= {"adapters", "story_gpt2", "runs", "drawing", "checks"}
+    assert not code_differences(lesson_with(nodes))
+    changed = copy.deepcopy(nodes)
+    for node in changed:
+        node.body += ast.parse("changed = True").body
+    differences = code_differences(lesson_with(changed))
+    for file, node, difference in zip(files, nodes, differences, strict=True):
+        assert f"defines {node.name} otherwise than {file}:" in difference
+        assert "+    changed = True" in difference
+
+
+def lesson_with(nodes):
+    """A notebook that defines what these syntax trees say, a cell for each."""
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(ast.unparse(node)) for node in nodes])
 
 
 def package_definitions():

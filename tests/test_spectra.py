@@ -117,6 +117,10 @@ def test_columns_that_are_not_orthonormal_are_refused_and_so_are_two_spaces():
         subspace_similarity(axes(5, 0), 2 * axes(5, 0))
     with pytest.raises(ValueError, match="orthonormal"):
         subspace_similarity(drawn(5, 2), axes(5, 0))
+    with pytest.raises(ValueError, match="orthonormal"):
+        subspace_similarity(axes(5, 0), 1.01 * axes(5, 0))  # a length that is 1 % off is no rounding
+    single = orthonormal(64, 8).astype(np.float32)
+    assert subspace_similarity(single, single) == pytest.approx(1, abs=1e-5)
     with pytest.raises(ValueError, match="5 and 6"):
         subspace_similarity(axes(5, 0), axes(6, 0))
 

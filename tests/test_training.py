@@ -1,6 +1,8 @@
 """The training loop: what it changes, what it reports, and when it stops."""
 
 import copy
+import itertools
+import math
 
 import nbformat
 import pytest
@@ -102,9 +104,38 @@ def test_impossible_arguments_are_refused_before_anything_moves(model, data, wro
     assert torch.equal(model.lm_head.weight, before)
 
 
-def test_a_loss_that_is_not_finite_stops_with_its_step(model, data):
-    with pytest.raises(FloatingPointError, match=r"step \d+: try a rate"):
-        fit(model, *data, steps=50, rate=1e30)
+def test_it_trains_in_train_mode_and_ends_in_eval_mode(model, data):
+    modes = []
+    for module in model.modules():  # dropout, in every block, must be on
+        module.register_forward_pre_hook(lambda module, inputs: modes.append(module.training))
+    fit(model.eval(), *data, steps=3, rate=1e-3)
+    assert modes and all(modes) and not any(module.training for module in model.modules())
+    modes.clear()
+    held_out = [part[:8] for part in data]
+    fit(model, *data, steps=4, rate=1e-3, held_out=held_out, every=2)  # two steps, one evaluation, and again
+    runs = [mode for mode, _ in itertools.groupby(modes)]
+    assert runs == [True, False, True, False] and not any(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_stops_with_its_step_before_it_moves_anything(value):
+    class Breaks(nn.Module):
+        """Its loss is w, and `value` at the third step."""
+
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.zeros(()))
+            self.calls = 0
+
+        def forward(self, ids, labels):
+            self.calls += 1
+            self.loss = self.w + (value if self.calls == 3 else 0.0)
+            return self
+
+    model = Breaks()
+    with pytest.raises(FloatingPointError, match=rf"the loss is {value} at step 3: try a rate .* below 0\.1"):
+        fit(model, torch.zeros(1, 1), torch.zeros(1, 1), steps=5, rate=0.1, batch_size=1)
+    assert model.w.item() == pytest.approx(-0.2, rel=1e-4)  # two steps
 
 
 def test_the_bar_leaves_no_trace_in_a_notebook(monkeypatch):

@@ -16,6 +16,7 @@ from lora_lab.adapters.files import (
     NOTE,
     SETTINGS,
     WEIGHTS,
+    base_name,
     check_finite,
     read_config,
     read_weights,
@@ -63,7 +64,7 @@ def save_adapter(model, folder):
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM" if hasattr(model, "lm_head") else None,
-        "base_model_name_or_path": getattr(model, "name_or_path", None) or None,
+        "base_model_name_or_path": base_name(getattr(model, "name_or_path", None)),
         "r": n * rank,
         "lora_alpha": n * alpha,
         "lora_dropout": dropout,

@@ -6,6 +6,7 @@ r, alpha and the layers are. Format: https://huggingface.co/docs/peft/developer_
 
 import json
 import os
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -85,6 +86,16 @@ def check_finite(key, tensor):
     """Raise ValueError if a tensor holds a NaN or infinite number."""
     if not torch.isfinite(tensor).all():
         raise ValueError(f"{key} holds a NaN or infinite number")
+
+
+def base_name(name):
+    """What an adapter says it was made for: `name` on the hub, or None. Of a folder it is the last part only:
+    where it lies on this machine is nobody else's business.
+    """
+    if not name:
+        return None
+    of_hub = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) and not os.path.exists(name)
+    return name if of_hub else os.path.basename(os.path.abspath(name))
 
 
 def replace_files(folder, contents):
