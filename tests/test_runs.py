@@ -128,7 +128,7 @@ def test_the_lowest_run_is_that_of_the_loss_that_is_asked_for():
 
 
 def test_the_command_refuses_an_unknown_topic_in_one_sentence(tmp_path):
-    asked = [sys.executable, "-m", "lora_lab.runs", "choosing", "nonsense"]
+    asked = [sys.executable, "-m", "lora_lab.runs", "nonsense", "choosing"]
     refused = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True)
     assert refused.returncode == 1 and not refused.stdout
     said = "there are no runs of nonsense: the topics are fine_tuning, why_low_rank, choosing"
