@@ -24,7 +24,7 @@ figures: .venv/ready        ## draw the diagrams in images/ again
 model: .venv/ready          ## train the pretrained model that ships anew, in some minutes
 	$(BIN)/python -m lora_lab.story_gpt2.pretraining
 
-runs: .venv/ready           ## make the stored runs of lessons 08 to 10 again, in about an hour
+runs: .venv/ready           ## make the stored runs of lessons 08 to 10 again, and say how long each lesson's took
 	$(BIN)/python -m lora_lab.runs
 
 lint: .venv/ready           ## repair what ruff can repair

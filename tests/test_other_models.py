@@ -12,18 +12,18 @@ from lora_lab.gpt2 import load_tokenizer
 SHORTER = """
 import lora_lab.runs.fine_tuning as fine_tuning, lora_lab.story_gpt2.batches as batches
 import lora_lab.training as training
-real_fit, real_data = training.fit, batches.register_data
+real_fit, real_data = training.fit, batches.story_data
 
 def one_step(model, ids, labels, steps, rate, batch_size=16, **settings):
     return real_fit(model, ids[:2], labels[:2], 1, rate, batch_size=2, **settings)
 
-def short_texts(register, n, held_out=False):
-    if register == "questions":  # the answer is at the end
-        return real_data(register, 2, held_out)
-    return [part[:, :8] for part in real_data(register, min(n, 8 if held_out else 48), held_out)]
+def short_texts(kind, n, held_out=False):
+    if kind == "questions":  # the answer is at the end
+        return real_data(kind, 2, held_out)
+    return [part[:, :8] for part in real_data(kind, min(n, 8 if held_out else 48), held_out)]
 
 training.fit = fine_tuning.fit = one_step
-batches.register_data = fine_tuning.register_data = short_texts
+batches.story_data = fine_tuning.story_data = short_texts
 """
 
 

@@ -4,14 +4,29 @@ import numpy as np
 import pytest
 import torch
 
+from lora_lab.counting import count_trainable_parameters
+from lora_lab.gpt2 import (
+    ALL_TARGETS,
+    apply_lora_to_gpt2,
+    dense_names,
+    dense_weights,
+    load_gpt2,
+    random_gpt2,
+)
 from lora_lab.low_rank import low_rank_approximation
+from lora_lab.merging import adapted_weights
 from lora_lab.spectra import (
     amplification,
     random_similarity,
     random_update,
+    row_changes,
     stable_rank,
     subspace_similarity,
     top_directions,
+    train_only_dense,
+    truncated,
+    weight_updates,
+    with_updates,
 )
 
 
@@ -194,3 +209,63 @@ def test_tensors_are_taken_as_well():
 def test_a_matrix_with_a_nan_is_refused(function):
     with pytest.raises(ValueError, match="row 1, column 0 is nan"):
         function(np.array([[1.0, 2.0], [np.nan, 1.0]]))
+
+
+# train_only_dense, weight_updates, with_updates, truncated
+
+
+def test_only_the_weights_that_lora_adapts_are_trained():
+    model = train_only_dense(load_gpt2())
+    shown = sum(W.numel() for W in dense_weights(load_gpt2()).values())
+    assert count_trainable_parameters(model) == shown == 786_432
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert trained == set(dense_names(model)) and len(trained) == 16
+    adapted = apply_lora_to_gpt2(load_gpt2(), 1, 2, ALL_TARGETS)
+    bases = [
+        n for n, _ in adapted.named_parameters() if ".h." in n and n.endswith("weight") and "ln_" not in n
+    ]
+    assert len(bases) == len(trained)
+
+
+def test_updates_taken_from_a_model_and_put_back_give_the_same_model():
+    model, ids = load_gpt2(), torch.arange(40)[None]
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for W in dense_weights(model).values():
+            W += 0.05 * torch.randn(W.shape)
+        again = with_updates(weight_updates(model))
+        assert not torch.allclose(model(ids).logits, load_gpt2()(ids).logits, atol=0.1)
+        torch.testing.assert_close(again(ids).logits, model(ids).logits, atol=1e-3, rtol=1e-3)
+
+
+def test_truncated_updates_have_the_rank_and_keep_the_top():
+    update = np.diag([4.0, 2.0, 1.0])
+    np.testing.assert_allclose(truncated({"0.q": update}, 2)["0.q"], np.diag([4.0, 2.0, 0.0]), atol=1e-12)
+
+
+# row_changes
+
+
+def test_row_changes_of_a_model_that_has_not_changed_are_zero():
+    changes = torch.tensor(row_changes(apply_lora_to_gpt2(random_gpt2(), 2, 4, ALL_TARGETS), random_gpt2()))
+    assert changes.shape == (12, 2) and changes.abs().max() < 1e-5
+
+
+def test_row_changes_tell_length_from_direction():
+    longer, turned = random_gpt2(), random_gpt2()
+    with torch.no_grad():
+        for _, parameter in longer.named_parameters():
+            parameter.mul_(1.5)
+        for matrix in dense_weights(turned).values():
+            matrix.copy_(matrix.roll(1, dims=1))
+    for length, turn in row_changes(longer, random_gpt2()):
+        assert length == pytest.approx(0.5, abs=1e-4) and abs(turn) < 1e-5
+    for length, turn in row_changes(turned, random_gpt2()):
+        assert length < 1e-5 and turn == pytest.approx(1, abs=0.2)
+
+
+def test_row_changes_see_the_update_of_lora():
+    model = apply_lora_to_gpt2(random_gpt2(), 2, 4, ALL_TARGETS)
+    for _, layer in adapted_weights(model):
+        torch.nn.init.normal_(layer.B)
+    assert all(length > 0.01 and turn > 0.01 for length, turn in row_changes(model, random_gpt2()))

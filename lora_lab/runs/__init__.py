@@ -1,30 +1,44 @@
-"""The stored runs: what takes longer than a lesson should, made beforehand and kept in data/. One module a
-lesson; here is what they share. `python -m lora_lab.runs` makes them all again.
+"""The stored runs: what takes longer than a lesson should, made beforehand and kept in data/.
+
+Each topic has a module: which runs it has, and what it measures after each. All of them train by `one_run`,
+with the `methods` that the lessons compare; and here is how stored runs are written, read and chosen.
+`python -m lora_lab.runs` makes them again.
 """
 
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+import json
 from pathlib import Path
-
-import torch
 
 DATA = Path(__file__).parent / "data"
 
 
-def in_parallel(settings, run):
-    """`run` with each of `settings`, in two processes of one thread each, whose results do not depend on the
-    machine's cores.
+def read_runs(topic):
+    """What is stored of `topic`, the name of its module: a dict whose values are lists of runs, each a dict
+    of what was asked for and what was measured, or other numbers. ValueError if nothing is stored of it.
     """
-    start = {"max_workers": 2, "mp_context": get_context("spawn")}
-    with ProcessPoolExecutor(**start, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        waiting = [pool.submit(run, **setting) for setting in settings]
-        runs = []
-        for setting, one in zip(settings, waiting, strict=True):
-            runs.append(one.result())
-            print(f"{len(runs)} of {len(settings)}: {setting}", flush=True)
-    return runs
+    path = DATA / f"{topic}.json"
+    if not path.exists():
+        known = ", ".join(sorted(path.stem for path in DATA.glob("*.json")))
+        raise ValueError(f"there are stored runs of {known}, got {topic!r}")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
-def lowest(runs):
-    """Of several runs, the one with the lowest loss on the new register."""
-    return min(runs, key=lambda run: run["pirate"])
+def write_runs(topic, stored):
+    """Store what `read_runs` is to return, with a run a line."""
+    lines = (f'"{name}": {json.dumps(value)}'.replace("}, {", "},\n{") for name, value in stored.items())
+    DATA.mkdir(exist_ok=True)
+    (DATA / f"{topic}.json").write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def runs_of(runs, **wanted):
+    """Those of `runs` that have all the `wanted` values, in their order: `runs_of(runs, rank=8, seed=0)`.
+    ValueError if none of them has such a key at all.
+    """
+    known = {key for run in runs for key in run}
+    if runs and not wanted.keys() <= known:
+        raise ValueError(f"runs have {', '.join(sorted(known))}, got {', '.join(wanted.keys() - known)}")
+    return [run for run in runs if all(run.get(key) == value for key, value in wanted.items())]
+
+
+def lowest(runs, loss="pirate"):
+    """Of several runs, the one with the lowest `loss`: that on the new register, unless told otherwise."""
+    return min(runs, key=lambda run: run[loss])

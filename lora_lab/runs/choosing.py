@@ -1,27 +1,23 @@
 """The runs of lesson 10 that take longer than a lesson should.
 
-As in lesson 08, a run takes a fresh model through stories of the new register and measures the loss on
-stories that it has not seen, of the new register and of the old; and here also on stories that it was trained
-on. To have time for more runs, each has half the steps, 50, and half the held-out stories.
+As in lesson 08, a run measures the loss on stories that it has not seen, of the new register and of the
+old; and here also on stories that it was trained on. To have time for more runs, each has half of
+everything.
 """
 
-import json
-
-import torch
+from dataclasses import replace
+from functools import partial
 
 from lora_lab.attention import ATTENTION_TARGETS
-from lora_lab.counting import count_trainable_parameters
-from lora_lab.gpt2 import ALL_TARGETS, apply_lora_to_gpt2, load_gpt2
-from lora_lab.runs import DATA, in_parallel, lowest
-from lora_lab.runs.fine_tuning import SEEDS
-from lora_lab.runs.methods import ALPHA, RANK, make_trainable
+from lora_lab.gpt2 import ALL_TARGETS, load_gpt2
+from lora_lab.runs import lowest, runs_of
+from lora_lab.runs.methods import ALPHA, RANK
+from lora_lab.runs.one_run import SEEDS, Setting, held_out_loss, in_parallel, train_run
 from lora_lab.spectra import row_changes
-from lora_lab.story_gpt2.batches import register_data
-from lora_lab.training import evaluate, fit
-from lora_lab.variants import use_dora, use_pissa, use_random_directions
+from lora_lab.story_gpt2.batches import story_data
+from lora_lab.training import evaluate
 
-CHOICES = DATA / "choosing.json"
-N_STEPS, N_STORIES, N_HELD_OUT, N_WARMUP = 50, 800, 100, 5  # 16 stories a step: each is seen once
+HALF = {"stories": 800, "steps": 50, "warmup": 5, "held_out": 100}
 
 # Where to put LoRA, with the rank that makes all of them hold (nearly) as many numbers, 5,120 a block, and
 # the rates to try.
@@ -43,8 +39,7 @@ RULE_RATES = {
 }
 ALPHA_RATES = {1: (5e-3, 2e-2, 5e-2, 1e-1), 64: (1e-3, 2e-3, 5e-3), 256: (3e-4, 1e-3, 5e-3)}
 FEW, FEW_RANKS = 64, (1, 8, 64)  # so few stories that a run sees each of them twelve times
-VARIANTS = {"LoRA": None, "PiSSA": use_pissa, "random directions": use_random_directions, "DoRA": use_dora}
-FIRST_STEPS = 20
+FIRST_STEPS = {"steps": 20, "warmup": 0}
 FIRST_RATES = {
     "LoRA": (1e-3, 2e-3, 5e-3, 1e-2, 2e-2),
     "PiSSA": (1e-3, 2e-3, 5e-3, 1e-2),
@@ -53,92 +48,66 @@ FIRST_RATES = {
 TURNS = {"full": (1e-3, (0,)), "LoRA": (5e-3, SEEDS), "DoRA": (5e-3, SEEDS)}  # rate and seeds
 
 
-def measure_choice(
-    targets=ALL_TARGETS, rank=RANK, alpha=ALPHA, rate=5e-3, seed=0, variant="LoRA", stories=N_STORIES,
-    steps=N_STEPS, warmup=N_WARMUP, turns=False,
-):  # fmt: skip
-    """One run, as a dict: what was asked for, how many numbers were trained, and the losses on training
-    stories and on held-out ones. With `turns` also `row_changes`. `variant` is one of VARIANTS, or "full" for
-    full fine-tuning, to which rank, alpha and targets say nothing.
-    """
-    torch.manual_seed(seed)
-    model = load_gpt2()
-    if variant == "full":
-        make_trainable(model, "full")
-    else:
-        apply_lora_to_gpt2(model, rank, alpha, targets)
-        change = VARIANTS[variant]
-        model = change(model) if change else model
-    run = {"targets": ", ".join(targets), "rank": rank, "alpha": alpha, "rate": rate, "seed": seed}
-    run |= {"variant": variant, "stories": stories, "steps": steps}
-    run["trainable"] = count_trainable_parameters(model)
-    ids, labels = register_data("pirate", stories)
-    fit(model, ids, labels, steps, rate, warmup=warmup, seed=seed)
-    run["train"] = round(evaluate(model, ids[:FEW], labels[:FEW]), 5)
-    for register in ("pirate", "plain"):
-        run[register] = round(evaluate(model, *register_data(register, N_HELD_OUT, held_out=True)), 5)
-    if turns:
-        run["changes"] = row_changes(model, load_gpt2())
-    return run
+def measure_choice(setting, turns=False):
+    """One run with its losses, on training stories and on held-out ones; with `turns` also `row_changes`."""
+    model, run = train_run(setting)
+    seen = (part[:FEW] for part in story_data(setting.task, setting.stories))
+    run["train"] = round(evaluate(model, *seen), 5)
+    run |= {kind: held_out_loss(model, kind, setting.held_out) for kind in ("pirate", "plain")}
+    return run | ({"changes": row_changes(model, load_gpt2())} if turns else {})
 
 
 def settings_of_sweeps():
-    """What is run first: part -> list of arguments of `measure_choice`."""
-    first = {"steps": FIRST_STEPS, "warmup": 0}
+    """What is run first: part -> list of settings."""
+    lora = partial(Setting, "LoRA", **HALF)
     return {
         "rules": [
-            {"rank": rank, "alpha": RULES[rule](rank), "rate": rate}
+            lora(rate, rank, RULES[rule](rank))
             for (rule, rank), rates in RULE_RATES.items()
             for rate in rates
         ],
-        "alphas": [{"alpha": alpha, "rate": rate} for alpha, rates in ALPHA_RATES.items() for rate in rates],
+        "alphas": [lora(rate, alpha=alpha) for alpha, rates in ALPHA_RATES.items() for rate in rates],
         "places": [
-            {"targets": targets, "rank": rank, "rate": rate}
+            lora(rate, rank, targets=", ".join(targets))
             for targets, rank, rates in PLACES.values()
             for rate in rates
         ],
-        "few": [{"rank": rank, "stories": FEW, "seed": seed} for rank in FEW_RANKS for seed in SEEDS[:2]],
+        "few": [
+            replace(lora(5e-3, rank, seed=seed), stories=FEW) for rank in FEW_RANKS for seed in SEEDS[:2]
+        ],
         "first": [
-            {"variant": name, "rate": rate, **first} for name, rates in FIRST_RATES.items() for rate in rates
+            Setting(method, rate, **(HALF | FIRST_STEPS))
+            for method, rates in FIRST_RATES.items()
+            for rate in rates
         ],
         "turns": [
-            {"variant": variant, "rate": rate, "seed": seed, "turns": True}
-            for variant, (rate, seeds) in TURNS.items()
+            Setting(method, rate, seed=seed, **HALF)
+            for method, (rate, seeds) in TURNS.items()
             for seed in seeds
         ],
     }
 
 
 def settings_of_seeds(runs):
-    """What is run next: the other seeds, at the rate that was best in the sweep."""
-    best_place = [
-        (targets, lowest([run for run in runs["places"] if run["targets"] == ", ".join(targets)]))
-        for targets, *_ in PLACES.values()
-    ]
-    best_first = [lowest([run for run in runs["first"] if run["variant"] == name]) for name in FIRST_RATES]
-    return {
-        "places": [
-            {"targets": targets, "rank": run["rank"], "rate": run["rate"], "seed": seed}
-            for targets, run in best_place
-            for seed in SEEDS[1:]
-        ],
-        "first": [
-            {key: run[key] for key in ("variant", "rate", "steps")} | {"warmup": 0, "seed": seed}
-            for run in best_first
-            for seed in SEEDS[1:]
-        ],
+    """What is run next, after the sweeps `runs`: the other seeds of each place and each start, at the rate
+    that was best for it.
+    """
+    more = {}
+    for part, key in (("places", "targets"), ("first", "method")):
+        sweep, more[part] = settings_of_sweeps()[part], []
+        for value in dict.fromkeys(getattr(setting, key) for setting in sweep):
+            rate = lowest(runs_of(runs[part], seed=0, **{key: value}))["rate"]
+            (best,) = (one for one in sweep if (getattr(one, key), one.rate) == (value, rate))
+            more[part] += [replace(best, seed=seed) for seed in SEEDS[1:]]
+    return more
+
+
+def choosing_runs():
+    """Make everything anew: what is stored, as a dict."""
+    runs = {
+        part: in_parallel(settings, partial(measure_choice, turns=part == "turns"))
+        for part, settings in settings_of_sweeps().items()
     }
-
-
-def store_choices():
-    """Make everything anew, and write it when all is done."""
-    runs = {part: in_parallel(settings, measure_choice) for part, settings in settings_of_sweeps().items()}
     for part, settings in settings_of_seeds(runs).items():
         runs[part] += in_parallel(settings, measure_choice)
-    lines = [f'"{name}": {json.dumps(value)}' for name, value in runs.items()]
-    text = "{\n" + ",\n".join(lines).replace("}, {", "},\n{") + "\n}\n"
-    CHOICES.write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    store_choices()
+    return runs

@@ -1,73 +1,63 @@
 """The runs of lesson 09 that take longer than a lesson should.
 
-Three tasks, each with 1,600 stories and 100 steps as in lesson 08: the pirate register; the same stories with
-shuffled labels, which is the control; and plain stories in new words, which is hard, and has 400 steps, too.
+Three tasks: the pirate register; the same stories with shuffled labels, which is the control; and plain
+stories in new words, which is hard, and has four times the steps, too. A run measures the loss on its task;
+full fine-tuning also how its update looks.
 """
 
-import json
-
 import numpy as np
-import torch
 from safetensors.torch import load_file, save_file
 
-from lora_lab.gpt2 import dense_names, gpt2_blocks, load_gpt2
+from lora_lab.gpt2 import gpt2_blocks, load_gpt2
 from lora_lab.low_rank import energy
-from lora_lab.random_subspace import RandomSubspace
-from lora_lab.runs import DATA, in_parallel
-from lora_lab.runs.fine_tuning import HELD_OUT, STEPS, STORIES, WARMUP
-from lora_lab.runs.methods import make_trainable
-from lora_lab.spectra import stable_rank, train_only_dense, truncated, weight_updates, with_updates
-from lora_lab.story_gpt2.batches import TASKS, floor_per_token, task_data
-from lora_lab.training import evaluate, fit
+from lora_lab.runs import DATA
+from lora_lab.runs.one_run import Setting, held_out_loss, in_parallel, train_run
+from lora_lab.spectra import stable_rank, truncated, weight_updates, with_updates
+from lora_lab.story_gpt2.batches import floor_per_token
 
-STORED_RANKS = DATA / "why_low_rank.json"
 STORED_PAIRS = DATA / "why_low_rank.safetensors"  # the A and B of LoRA on q and v, for phi
+TASKS = ("pirate", "shuffled labels", "new words")
 DENSE_RATES, LORA_RATES, LORA_RANKS = (2e-3, 5e-3), (5e-3, 2e-2), (1, 8, 64)
-MORE_STEPS = 4 * STEPS  # for the hard task
+STEPS = (100, 400)  # the latter for the hard task
 DIMENSIONS, SUBSPACE_RATE = (16, 128, 1024, 8192, 65536), 1e-3
 PAIRS = ((8, 0), (64, 0), (64, 1))  # rank and seed
 CUTS = (1, 2, 4, 8, 16, 32, 64)
 
 
-def train_run(task, method, rate, rank=8, seed=0, steps=STEPS):
-    """One run, as (model, dict): `method` is "dense", "lora" or "subspace", whose `rank` is its d."""
-    torch.manual_seed(seed)  # A is drawn
-    model = load_gpt2()
-    if method == "dense":
-        model = train_only_dense(model)
-    elif method == "lora":
-        model = make_trainable(model, "LoRA, all linear layers", rank)
-    else:
-        model = RandomSubspace(model, dense_names(model), rank, seed)
-    fit(model, *task_data(task, STORIES), steps, rate, warmup=WARMUP, seed=seed)
-    loss = evaluate(model, *task_data(task, HELD_OUT, held_out=True))
-    return model, {
-        "task": task,
-        "method": method,
-        "rank": rank,
-        "rate": rate,
-        "seed": seed,
-        "steps": steps,
-        "loss": round(loss, 5),
-    }
+def settings_by_task():
+    """The settings of all stored runs."""
+    dense = [Setting("dense", 1e-3), Setting("dense", 1e-3, task="shuffled labels")]
+    new = [
+        setting
+        for steps in STEPS
+        for setting in (
+            *(Setting("dense", rate, task="new words", steps=steps) for rate in DENSE_RATES),
+            *(
+                Setting("LoRA", rate, rank, task="new words", steps=steps)
+                for rank in LORA_RANKS
+                for rate in LORA_RATES
+            ),
+        )
+    ]
+    pirate = [Setting("LoRA", 5e-3, rank, seed=seed) for rank, seed in PAIRS]
+    pirate += [Setting("subspace", SUBSPACE_RATE, d=d) for d in DIMENSIONS]
+    return dense + new + pirate
 
 
-def one_run(**setting):
-    """What is stored of one run: its dict; of full fine-tuning also how its update looks, and the loss of
-    its update truncated; of some LoRA runs, A and B of q and v.
-    """
-    model, run = train_run(**setting)
-    pairs = {}
-    if run["method"] == "dense":
+def measure_update(setting):
+    """What is stored of one run: its dict; and of LoRA on pirate stories, A and B of q and v."""
+    model, run = train_run(setting)
+    run["loss"], pairs = held_out_loss(model, setting.task, setting.held_out), {}
+    if setting.method == "dense":
         updates = weight_updates(model)
         run["stable"] = {name: round(stable_rank(update), 3) for name, update in updates.items()}
         run["energy"] = {name: energy_at(update) for name, update in updates.items()}
-        data = task_data(run["task"], HELD_OUT, held_out=True)
-        run["truncated"] = [round(evaluate(with_updates(truncated(updates, r)), *data), 5) for r in CUTS]
-    if (run["task"], run["method"]) == ("pirate", "lora"):
+        cut = (with_updates(truncated(updates, rank)) for rank in CUTS)
+        run["truncated"] = [held_out_loss(model, setting.task, setting.held_out) for model in cut]
+    if (setting.task, setting.method) == ("pirate", "LoRA"):
         for number, block in enumerate(gpt2_blocks(model)):
             for target in ("q", "v"):
-                lora, name = block.attn.lora[target], f"r{run['rank']} seed{run['seed']} {number}.{target}"
+                lora, name = block.attn.lora[target], f"r{setting.rank} seed{setting.seed} {number}.{target}"
                 pairs |= {f"{name} A": lora.A.detach().half(), f"{name} B": lora.B.detach().half()}
     return run, pairs
 
@@ -88,34 +78,11 @@ def load_pairs():
     return pairs
 
 
-def all_settings():
-    """The settings of all stored runs."""
-    pirate = [
-        {"task": "pirate", "method": "lora", "rate": 5e-3, "rank": r, "seed": seed} for r, seed in PAIRS
-    ]
-    pirate += [{"task": "pirate", "method": "subspace", "rate": SUBSPACE_RATE, "rank": d} for d in DIMENSIONS]
-    dense = [{"task": "pirate", "method": "dense", "rate": 1e-3}]
-    dense += [{"task": "shuffled labels", "method": "dense", "rate": 1e-3}]
-    new = [{"method": "dense", "rate": rate} for rate in DENSE_RATES]
-    new += [{"method": "lora", "rate": rate, "rank": r} for r in LORA_RANKS for rate in LORA_RATES]
-    new = [{"task": "new words", **setting, "steps": n} for n in (STEPS, MORE_STEPS) for setting in new]
-    return dense + new + pirate
-
-
-def store_rank_runs():
-    """Make everything anew, and write it when all is done."""
-    results = in_parallel(all_settings(), one_run)
-    runs, pairs = [run for run, _ in results], {}
-    for _, of_run in results:
-        pairs |= of_run
-    bases = {
-        task: round(evaluate(load_gpt2(), *task_data(task, HELD_OUT, held_out=True)), 5) for task in TASKS
-    }
+def why_low_rank_runs():
+    """Make everything anew: what is stored, as a dict; and the file of A and B."""
+    results = in_parallel(settings_by_task(), measure_update)
+    pairs = {name: pair.contiguous() for _, of_run in results for name, pair in of_run.items()}
+    save_file(pairs, STORED_PAIRS)
+    bases = {task: held_out_loss(load_gpt2(), task, 200) for task in TASKS}
     floors = {"pirate": round(floor_per_token("pirate"), 5), "new words": round(floor_per_token("plain"), 5)}
-    text = json.dumps({"base": bases, "floor": floors, "runs": runs}).replace('{"task"', '\n{"task"')
-    STORED_RANKS.write_text(text + "\n", encoding="utf-8")
-    save_file({name: tensor.contiguous() for name, tensor in pairs.items()}, STORED_PAIRS)
-
-
-if __name__ == "__main__":
-    store_rank_runs()
+    return {"base": bases, "floor": floors, "runs": [run for run, _ in results]}

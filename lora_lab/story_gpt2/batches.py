@@ -1,24 +1,35 @@
-"""What a model of the toy language is trained and judged on: (ids, labels) of its stories, by register; the
-controls that take something out of them; and the floor that no loss goes below.
+"""What a model of the toy language is trained and judged on: (ids, labels) of its stories, in any register;
+the controls that take something out of them; and the floor that no loss goes below.
 """
 
 import torch
 
 from lora_lab.gpt2 import load_tokenizer
-from lora_lab.story_gpt2.language import encode, samples
+from lora_lab.story_gpt2.language import REGISTERS, encode, samples
 from lora_lab.training import IGNORED
 
-TASKS = ("pirate", "shuffled labels", "new words")
+KINDS = (*REGISTERS, "new words", "shuffled words", "shuffled labels")
 
 
-def register_data(register, n, held_out=False):
-    """(ids, labels) of `n` stories of `register`, for `fit` and `evaluate`. Of a question only the answer has
-    labels.
+def story_data(kind, n, held_out=False):
+    """(ids, labels) of `n` stories, for `fit` and `evaluate`; those with `held_out` are never trained on.
+
+    `kind` is a register ("plain", "pirate", or "questions", of which only the answer has labels), plain
+    stories in "new words", or pirate stories with "shuffled words" or "shuffled labels": controls, whose
+    held-out stories are not shuffled. ValueError for another kind.
     """
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    register = {"new words": "plain", "shuffled words": "pirate", "shuffled labels": "pirate"}.get(kind, kind)
     tokenizer = load_tokenizer()
     texts, _ = samples(register, n, seed=1, held_out=held_out)
     length = max(map(len, tokenizer(texts)["input_ids"])) + 2
-    return encode(tokenizer, texts, length, answers_only=register == "questions")
+    ids, labels = encode(tokenizer, texts, length, answers_only=register == "questions")
+    if kind == "new words":
+        return in_new_words(ids, labels)
+    if held_out or kind == register:
+        return ids, labels
+    return shuffle_words(ids, labels) if kind == "shuffled words" else shuffle_labels(ids, labels)
 
 
 def shuffle_words(ids, labels):
@@ -30,14 +41,6 @@ def shuffle_words(ids, labels):
         order = 1 + torch.randperm(inner, generator=generator)
         ids[row, 1 : inner + 1] = labels[row, 1 : inner + 1] = ids[row, order]
     return ids, labels
-
-
-def task_data(task, n, held_out=False):
-    """(ids, labels) of `n` stories of a task, one of TASKS. Held-out labels are never shuffled."""
-    if task == "new words":
-        return in_new_words(*register_data("plain", n, held_out))
-    ids, labels = register_data("pirate", n, held_out)
-    return shuffle_labels(ids, labels) if task == "shuffled labels" and not held_out else (ids, labels)
 
 
 def shuffle_labels(ids, labels):
@@ -54,7 +57,7 @@ def in_new_words(ids, labels):
     """Each token of the plain stories replaced, everywhere, by another one of them; the end of text stays. A
     language of the same grammar and entropy, in which every word means something else.
     """
-    tokens = register_data("plain", 1600)[0].unique()
+    tokens = story_data("plain", 1600)[0].unique()
     tokens = tokens[tokens != load_tokenizer().eos_token_id]
     drawn = tokens[torch.randperm(len(tokens), generator=torch.Generator().manual_seed(0))]
     table = torch.arange(len(load_tokenizer()))
@@ -65,5 +68,5 @@ def in_new_words(ids, labels):
 def floor_per_token(register, n=200):
     """The entropy of `n` held-out stories of `register`, in nats per predicted token: no loss is lower."""
     _, nats = samples(register, n, seed=1, held_out=True)
-    _, labels = register_data(register, n, held_out=True)
+    _, labels = story_data(register, n, held_out=True)
     return sum(nats) / (labels[:, 1:] != IGNORED).sum().item()
