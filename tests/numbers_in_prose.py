@@ -17,8 +17,8 @@ CLAIMED = re.compile(
 YEAR = re.compile(r"19\d\d|20[0-3]\d")
 # Numbers that are names: in the address of a link, of a heading, an exercise, a lesson, a version, a paper.
 NAMES = re.compile(
-    r"\]\([^)]*\)|</?[A-Za-z][^>]*>|https?://\S+|^#+ *(?:Exercise )?[\d.]*|\b[Ee]xercises? [\d.]+|\b[Ll]essons? \d\d"
-    r"|\d+\.\d+\.\d+|\bPython \d\.\d+|\b\d{4}\.\d{5}\b",
+    r"\]\([^)]*\)|</?[A-Za-z][^>]*>|https?://\S+|^#+ *(?:Exercise )?[\d.]*|\b[Ee]xercises? [\d.]+"
+    r"|\b[Ll]essons? \d\d|\d+\.\d+\.\d+|\bPython \d\.\d+|\b\d{4}\.\d{5}\b",
     re.M,
 )
 CITES = re.compile(
