@@ -261,7 +261,8 @@ def test_a_lesson_that_takes_more_than_twice_its_seconds_is_reported(sound, tmp_
     slow = nbformat.from_dict(sound)
     slow.cells[0].source = "# A lesson"
     slow.cells[1:] = [new_markdown_cell("**Time:** 1 minutes to read, 1 seconds to run.")]
-    slow.cells += [new_code_cell(f"import time\ntime.sleep({seconds})") for seconds in (0.5, 2)]
+    work = "import time\nwhile time.process_time() < {}:\n    pass"
+    slow.cells += [new_code_cell(work.format(seconds)) for seconds in (1, 6)]
     nbformat.write(slow, tmp_path / "01_slow.ipynb")
     settings = ["-c", ROOT / "pyproject.toml", "-p", "conftest", "-n", "0"]
     command = [sys.executable, "-m", "pytest", *settings, tmp_path]
