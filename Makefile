@@ -4,7 +4,7 @@ PIP_FLAGS ?=
 BIN := .venv/bin
 NOTEBOOKS ?= notebooks/*.ipynb
 
-.PHONY: lab test notebooks figures model runs lint clean
+.PHONY: lab test notebooks minutes figures model runs lint clean
 
 lab: .venv/ready            ## open the course
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
@@ -17,6 +17,9 @@ notebooks: .venv/ready      ## run the lessons top to bottom and save their outp
 	HF_HOME=.no_cache OMP_NUM_THREADS=1 $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace \
 	  --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False \
 	  --NotebookExporter.preprocessors=nbconvert.preprocessors.CoalesceStreamsPreprocessor $(NOTEBOOKS)
+
+minutes: .venv/ready        ## count the minutes that the lessons take, and write them into headers and README
+	$(BIN)/python tests/minutes.py
 
 figures: .venv/ready        ## draw the diagrams in images/ again
 	$(BIN)/python -m lora_lab.drawing.diagrams

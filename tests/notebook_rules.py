@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import nbformat
 import numpy as np
 from nbclient import NotebookClient
+from numbers_in_prose import claims, numbers_in_code, printed_numbers
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
@@ -242,6 +243,30 @@ def it_reads_well(notebook, folder):
         yield f"only {above.count('markdown')} of {len(above)} code cells have words above them; 75 % should"
 
 
+def its_numbers_were_computed(notebook, folder):
+    """A number of three digits or more, or a percentage, in the prose stands in an output or in code: of this
+    lesson, or of one that its sentence names. A sentence may cite its source instead.
+    """
+    computed = computed_numbers(notebook)
+    for place, cell in cells(notebook, "markdown"):
+        for claim in claims(without_code(cell.source)):
+            named = [read(path) for number in claim.lessons for path in folder.glob(f"{number}_*.ipynb")]
+            if not any(map(claim.is_among, (computed, *map(computed_numbers, named)))):
+                yield f"{place} says {claim.text}: no cell computes or prints it, and no source is cited"
+
+
+def computed_numbers(notebook):
+    """(number, whether it is a percentage) for each number in the code and the outputs of a notebook. The
+    alternative text of a figure is prose.
+    """
+    numbers = {number for _, cell in cells(notebook, "code") for number in numbers_in_code(cell.source)}
+    for _, output in outputs(notebook):
+        for kind, text in output_texts(output).items():
+            if kind != "text/html" and not text.startswith("Figure:"):
+                numbers.update(printed_numbers(text))
+    return numbers
+
+
 STATIC_RULES = (
     it_was_run_from_top_to_bottom,
     its_outputs_are_clean,
@@ -249,6 +274,7 @@ STATIC_RULES = (
     its_pictures_can_be_read_and_found,
     its_links_lead_somewhere,
     it_reads_well,
+    its_numbers_were_computed,
 )
 
 

@@ -8,10 +8,21 @@ import subprocess
 import sys
 
 import matplotlib.pyplot as plt
+import minutes
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from notebook_rules import ROOT, contents, exercise_problems, output_differences, run_again, static_problems
+from notebook_rules import (
+    NOTEBOOKS,
+    ROOT,
+    cells,
+    contents,
+    exercise_problems,
+    output_differences,
+    read,
+    run_again,
+    static_problems,
+)
 from PIL import Image
 from test_same_name_same_code import code_differences
 
@@ -193,3 +204,67 @@ def test_the_cells_that_nbval_runs_have_their_pictures_compared(sound, tmp_path)
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
     assert "1 failed" in said and "has another picture" in said, said
     assert "FAILED 02_moved.ipynb" in said
+
+
+# In the text of a lesson
+
+
+def test_a_wrong_number_in_prose_is_reported():
+    """Two digits of it are exchanged; every output and every assert is as it was."""
+    lesson = read(NOTEBOOKS / "01_matrix_rank.ipynb")
+    assert static_problems(lesson) == []
+    cell = next(cell for _, cell in cells(lesson, "markdown") if "2,560,000" in cell.source)
+    replace("2,560,000", "2,650,000")(cell)
+    (problem,) = static_problems(lesson)
+    assert "says 2,650,000" in problem
+
+
+@pytest.mark.parametrize("wrong", ["a number", "a percentage"])
+def test_a_number_that_only_prose_has_is_reported(wrong, sound, tmp_path):
+    """Also a percentage whose digits stand in the lesson as a plain number."""
+    saved = nbformat.from_dict(sound)
+    write(" It is 4,200." if wrong == "a number" else " It is 42 %.")(cell_with(saved, "A number:"))
+    assert any("no cell computes" in problem for problem in static_problems(saved, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "old, new", [(r"\d+ minutes", "20 minutes"), (r"\d+ for", "9 for"), ("10 s", "15 s")]
+)
+def test_a_header_with_wrong_minutes_or_seconds_is_reported(old, new):
+    """And the report says what to write."""
+    lesson = read(NOTEBOOKS / "02_svd.ipynb")
+    right = str(minutes.said(lesson))
+    lesson.cells[1].source = re.sub(rf"(?<=\*\*Time:\*\* )(.*?){old}", rf"\g<1>{new}", lesson.cells[1].source)
+    assert minutes.said(lesson) != minutes.said(read(NOTEBOOKS / "02_svd.ipynb"))
+    (problem,) = minutes.problems(lesson)
+    assert right in problem or "must be one of" in problem
+
+
+def test_a_lesson_that_grows_is_counted_and_what_is_folded_is_not():
+    """Twelve lines more are a minute more, unless the cell is folded or stands below the exercises."""
+    lesson = read(NOTEBOOKS / "02_svd.ipynb")
+    before = minutes.counted(lesson).reading
+    long = new_code_cell("\n".join(f"x{n} = {n}" for n in range(24)))
+    lesson.cells.append(long)
+    folded = new_code_cell(long.source, metadata={"jupyter": {"source_hidden": True}})
+    lesson.cells.insert(2, folded)
+    lesson.cells.insert(3, new_markdown_cell("<details>\n\n" + "word " * 360 + "\n\n</details>"))
+    assert minutes.counted(lesson).reading == before
+    lesson.cells.insert(2, long)
+    assert minutes.counted(lesson).reading == pytest.approx(before + 2)
+    lesson.cells.insert(2, new_markdown_cell("word " * 360))
+    assert minutes.counted(lesson).reading == pytest.approx(before + 4)
+
+
+def test_a_lesson_that_takes_more_than_twice_its_seconds_is_reported(sound, tmp_path):
+    """The hook in conftest.py, as `make test` calls it."""
+    slow = nbformat.from_dict(sound)
+    slow.cells[0].source = "# A lesson"
+    slow.cells[1:] = [new_markdown_cell("**Time:** 1 minutes to read, 1 seconds to run.")]
+    work = "import time\nwhile time.process_time() < {}:\n    pass"
+    slow.cells += [new_code_cell(work.format(seconds)) for seconds in (1, 6)]
+    nbformat.write(slow, tmp_path / "01_slow.ipynb")
+    settings = ["-c", ROOT / "pyproject.toml", "-p", "conftest", "-n", "0"]
+    command = [sys.executable, "-m", "pytest", *settings, tmp_path]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
+    assert "1 failed, 1 passed" in said and "twice what its header says" in said, said
