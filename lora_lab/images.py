@@ -4,6 +4,7 @@ Pixels are uint8 arrays, 0 (dark) to 255 (bright): (height, width) for grey, (he
 green, blue.
 """
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +13,16 @@ from PIL import Image, ImageOps
 from lora_lab.low_rank import check_matrix, check_rank, truncate_svd
 
 BYTES_PER_FLOAT = 4  # the factors are stored in float32
-MOST_PIXELS = 4_000_000  # beyond about 2000 x 2000 the SVD takes minutes
+MOST_PIXELS = 1_000_000  # beyond about 1000 x 1000 lesson 03 takes minutes
 
 
 def load_picture(path):
     """Pixels of the picture at `path`, in any format and mode that Pillow opens.
 
     A picture in a mode without colour comes back as (height, width), any other as (height, width, 3).
-    Orientation tags are obeyed, transparent parts become white, 16-bit values are scaled to 0..255.
-    FileNotFoundError if there is no such file, ValueError if it is no picture or has more than MOST_PIXELS
-    pixels.
+    Orientation tags are obeyed, transparent parts become white, 16-bit values are scaled to 0..255. A picture
+    of more than MOST_PIXELS pixels is scaled down, and a UserWarning says so. FileNotFoundError if there is
+    no such file, ValueError if it is no picture, or so large that Pillow takes it for an attack.
     """
     path = Path(path)
     if not path.is_file():
@@ -30,15 +31,10 @@ def load_picture(path):
         )
     try:
         with Image.open(path) as picture:
-            width, height = picture.size
-            if width * height <= MOST_PIXELS:
-                return picture_to_pixels(ImageOps.exif_transpose(picture))
+            pixels = picture_to_pixels(ImageOps.exif_transpose(picture))
     except (Image.DecompressionBombError, OSError, SyntaxError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path.name} cannot be read as a picture: {error}") from error
-    raise ValueError(
-        f"{path.name} has {width} x {height} pixels, but at most {MOST_PIXELS:,} can be "
-        "handled: make it smaller first"
-    )
+    return scaled_down(pixels, MOST_PIXELS, path.name)
 
 
 def picture_to_pixels(picture):
@@ -53,6 +49,21 @@ def picture_to_pixels(picture):
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     return np.asarray(picture.convert("L" if grey else "RGB"))
+
+
+def scaled_down(pixels, limit, name):
+    """`pixels` if they are at most `limit`, else a smaller copy, and a UserWarning that names the picture."""
+    height, width = pixels.shape[:2]
+    if height * width <= limit:
+        return pixels
+    scale = (limit / (height * width)) ** 0.5
+    smaller = [max(int(side * scale), 1) for side in (width, height)]
+    warnings.warn(
+        f"{name} has {width} x {height} pixels, more than {limit:,}, so it was scaled down to "
+        f"{smaller[0]} x {smaller[1]}",
+        stacklevel=3,
+    )
+    return np.asarray(Image.fromarray(pixels).resize(smaller, Image.Resampling.LANCZOS))
 
 
 def to_grey(pixels):

@@ -166,19 +166,37 @@ def png_header(width, height):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", b"")
 
 
-@pytest.mark.parametrize("side", [3_000, 100_000])
-def test_an_absurdly_large_picture_is_refused_before_its_pixels_are_read(tmp_path, side):
+def test_an_absurdly_large_picture_is_refused_before_its_pixels_are_read(tmp_path):
     path = tmp_path / "huge.png"
-    path.write_bytes(png_header(side, side))
+    path.write_bytes(png_header(100_000, 100_000))
     with pytest.raises(ValueError, match=r"huge\.png .*pixels"):
         load_picture(path)
 
 
-def test_the_largest_picture_allowed_is_loaded_and_one_row_more_is_not(tmp_path, monkeypatch):
+@pytest.mark.filterwarnings("error")
+def test_the_largest_picture_allowed_is_not_scaled(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "MOST_PIXELS", 12)
-    assert load_picture(save(Image.fromarray(noise(3, 4)), tmp_path / "x.png")).shape == (3, 4)
-    with pytest.raises(ValueError, match="4 x 4 pixels, but at most 12"):
-        load_picture(save(Image.fromarray(noise(4, 4)), tmp_path / "x.png"))
+    pixels = load_picture(save(Image.fromarray(noise(3, 4)), tmp_path / "x.png"))
+    np.testing.assert_array_equal(pixels, noise(3, 4))
+
+
+@pytest.mark.parametrize("shape", [(40, 90), (40, 90, 3)])
+def test_a_larger_picture_is_scaled_down_and_says_so(tmp_path, monkeypatch, shape):
+    monkeypatch.setattr(images, "MOST_PIXELS", 900)
+    half_dark = np.zeros(shape, dtype=np.uint8)
+    half_dark[:, 45:] = 200
+    said = r"x\.png has 90 x 40 pixels, more than 900, so it was scaled down to 45 x 20"
+    with pytest.warns(UserWarning, match=said) as warned:
+        pixels = load_picture(save(Image.fromarray(half_dark), tmp_path / "x.png"))
+    assert warned[0].filename == __file__
+    assert pixels.shape == (20, 45, *shape[2:])
+    assert (pixels[:, :18] == 0).all() and (pixels[:, 27:] == 200).all()
+
+
+def test_a_scaled_picture_keeps_at_least_one_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "MOST_PIXELS", 900)
+    with pytest.warns(UserWarning, match="scaled down"):
+        assert load_picture(save(Image.fromarray(noise(1, 2_000)), tmp_path / "x.png")).shape[0] == 1
 
 
 @pytest.mark.parametrize("shape", [(12, 9), (9, 12, 3)])
