@@ -18,13 +18,13 @@ from lora_lab.drawing import (
     Explorer,
     Picture,
     chart,
-    columns,
     curve,
     gallery,
     level,
     panels,
     show,
     valley,
+    values_of,
 )
 
 
@@ -157,16 +157,16 @@ def test_a_valley_marks_its_lowest_point():
     assert mark.get_xydata().tolist() == [[2, 4]] and tuple(axes.texts[0].xy) == (2, 4)
 
 
-def test_columns_are_in_the_order_of_the_first():
+def test_values_are_in_the_order_of_the_first():
     runs = [{"rate": 3, "loss": 1, "seed": 0}, {"rate": 1, "loss": 2, "seed": 0}]
-    assert columns(runs, "rate", "loss") == [[1, 3], [2, 1]]
+    assert values_of(runs, "rate", "loss") == [[1, 3], [2, 1]]
 
 
 def test_a_gallery_shows_every_picture_under_its_title():
-    pictures = {f"rank {rank}": np.full((30, 20), rank) for rank in range(6)}
+    pictures = {f"rank {rank}": np.full((30, 20), rank) for rank in range(5)}
     drawn = gallery(pictures, per_row=3)
     assert [axes.get_title("left") for axes in drawn.axes] == list(pictures)
-    assert [axes.images[0].get_array().max() for axes in drawn.axes] == list(range(6))
+    assert [axes.images[0].get_array().max() for axes in drawn.axes] == list(range(5))
     assert {axes.images[0].get_clim() for axes in drawn.axes} == {(0, 255)}
     boxes = [axes.get_position() for axes in drawn.axes]
     assert boxes[0].y0 == boxes[2].y0 > boxes[3].y1 and boxes[0].x0 == boxes[3].x0 < boxes[1].x0

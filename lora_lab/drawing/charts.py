@@ -39,9 +39,10 @@ def prepare(axes, x, y, ranks, settings):
     axes.set(xlabel=x, ylabel=y, **settings)
     for name, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
         ticks = settings.get(f"{name}ticks", ())
-        if settings.get(f"{name}scale", "linear") != "linear" and len(ticks):
-            axis.set_ticks(ticks, settings.get(f"{name}ticklabels", [f"{tick:,}" for tick in ticks]))
+        if axis.get_scale() != "linear":
             axis.set_ticks([], minor=True)
+            if len(ticks):
+                axis.set_ticks(ticks, [f"{tick:,}" for tick in ticks])
 
 
 def note(axes, point, text, dx=0, dy=0, color=INK, ha="left"):
@@ -75,27 +76,29 @@ def level(axes, y, text="", at=0, dy=8, ha="left", **style):
     note(axes, (at, y), text, dy=dy, color=line.get_color(), ha=ha)
 
 
-def columns(runs, *names):
+def values_of(runs, *names):
     """The values of each of `names` in `runs`, a list of dictionaries, in the order of the first name."""
     return [
         list(values) for values in zip(*sorted([run[name] for name in names] for run in runs), strict=True)
     ]
 
 
-def gallery(pictures, per_row=None, width=9, **how):
+def gallery(pictures, per_row=None, width=7, **how):
     """A figure of `pictures`, a dictionary title -> array, `per_row` in a row, or all in one. `how` goes to
     `imshow`; without it, pixels reach from 0 to 255.
     """
-    per_row = per_row or len(pictures)
+    per_row = min(per_row or len(pictures), len(pictures))
     rows, gap, above = -(-len(pictures) // per_row), 0.1, 0.3  # inches between pictures and for a title
-    shape = max((np.shape(pixels) for pixels in pictures.values()), key=lambda shape: shape[0] / shape[1])
+    tallest = max(np.shape(pixels)[0] / np.shape(pixels)[1] for pixels in pictures.values())
     wide = width / per_row - gap
-    high = wide * shape[0] / shape[1]
+    high = wide * min(tallest, 1.5)  # what is taller is drawn smaller
     figure = plt.figure(figsize=(width, rows * (high + above)))
     grid = figure.subplots(rows, per_row, squeeze=False).flat
     figure.subplots_adjust(0.005, 0.01, 0.995, 1 - above / figure.get_figheight(), gap / wide, above / high)
-    for axes, (title, pixels) in zip(grid, pictures.items(), strict=True):
+    for axes, (title, pixels) in zip(grid, pictures.items(), strict=False):
         axes.imshow(pixels, **{"vmin": 0, "vmax": 255, **how})
         axes.set(xticks=[], yticks=[])
         axes.set_title(title, fontsize=10)
+    for axes in figure.axes[len(pictures) :]:
+        axes.remove()
     return figure

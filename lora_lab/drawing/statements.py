@@ -1,6 +1,7 @@
 """What a figure says, in texts and numbers: two runs of a lesson are compared by it, and not by pixels."""
 
 import numpy as np
+from matplotlib.category import StrCategoryLocator
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.ticker import FixedLocator
@@ -11,27 +12,27 @@ GRID = 16  # of an image, the means of 16 x 16 blocks are kept
 
 def statements(figure):
     """The `texts` of a figure (its title, and for each axes titles, labels and ticks that were set) and its
-    `numbers`, one string for each thing that is drawn: what it is, a colon, and its numbers to 4 digits (to
-    3 for images).
+    `numbers`, one string for each thing that is drawn: what it is, a colon, and its numbers to 4 digits, for
+    most things all x, a semicolon and all y.
     """
     texts = [figure.get_suptitle(), *(text.get_text() for text in figure.texts)]
     numbers = []
     for axes in figure.axes:
         texts += [axes.get_title(side) for side in ("left", "center", "right")]
         texts += [axes.get_xlabel(), axes.get_ylabel(), *set_ticks(axes.xaxis), *set_ticks(axes.yaxis)]
-        limits = f"axes, {axes.get_xscale()} and {axes.get_yscale()}"
-        numbers.append(statement(limits, [*axes.get_xlim(), *axes.get_ylim()]))
-        numbers += [statement(f"note {text.get_text()!r}", note_numbers(text)) for text in axes.texts]
-        numbers += [statement(*line_numbers(line)) for line in axes.lines]
-        numbers += [statement(*patch_numbers(patch)) for patch in axes.patches]
-        numbers += [statement(*collection_numbers(collection)) for collection in axes.collections]
-        numbers += [statement(*image_numbers(image), digits=3) for image in axes.images]
+        scales = f"axes, {axes.get_xscale()} and {axes.get_yscale()}"
+        numbers.append(statement(scales, axes.get_xlim(), axes.get_ylim()))
+        numbers += [statement(*note(text)) for text in axes.texts]
+        numbers += [statement(*line(drawn)) for drawn in axes.lines]
+        numbers += [statement(*patch(drawn)) for drawn in axes.patches]
+        numbers += [statement(*collection(drawn)) for drawn in axes.collections]
+        numbers += [statement(*image(drawn)) for drawn in axes.images]
     return {"texts": list(dict.fromkeys(filter(None, texts))), "numbers": numbers}
 
 
-def statement(what, values, digits=4):
-    """One line: `what` is drawn, and its numbers."""
-    return f"{what}: {' '.join(f'{value:.{digits}g}' for value in np.ravel(values))}"
+def statement(what, *groups):
+    """One line: what is drawn, and its numbers."""
+    return f"{what}: {'; '.join(' '.join(f'{value:.4g}' for value in np.ravel(group)) for group in groups)}"
 
 
 def thinned(values):
@@ -42,48 +43,48 @@ def thinned(values):
 
 
 def set_ticks(axis):
-    """The labels of an axis whose ticks were set and not chosen by matplotlib."""
+    """The labels of an axis whose ticks were set, or are names, and not numbers that matplotlib chose."""
     locator = axis.get_major_locator()
-    fixed = isinstance(locator, FixedLocator) and len(locator.locs)
-    return [" ".join(axis.get_major_formatter().format_ticks(locator.locs))] if fixed else []
+    fixed = isinstance(locator, FixedLocator | StrCategoryLocator) and len(locator())
+    return [" ".join(axis.get_major_formatter().format_ticks(locator()))] if fixed else []
 
 
-def note_numbers(text):
-    """Where a text stands, or the two ends of its arrow."""
-    place = getattr(text, "xy", text.get_position())
-    return [*place, *text.xyann] if getattr(text, "arrow_patch", None) else place
+def note(text):
+    """Where a text stands, and where its arrow begins."""
+    ends = [getattr(text, "xy", text.get_position())]
+    if getattr(text, "arrow_patch", None):
+        ends.append(text.xyann)
+    x, y = zip(*ends, strict=True)
+    return f"note {text.get_text()!r}", text.convert_xunits(x), text.convert_yunits(y)
 
 
-def line_numbers(line):
-    """A line's look, then all its x, then all its y."""
-    look = f"{to_hex(line.get_color())} {line.get_linestyle()} {line.get_marker()}"
-    x, y = thinned(line.get_xydata()).T
-    return f"line {look}, {len(line.get_xdata())} points", [*x, *y]
+def line(drawn):
+    """A line's look and its points."""
+    look = f"{to_hex(drawn.get_color())} {drawn.get_linestyle()} {drawn.get_marker()}"
+    points = drawn.get_xydata()
+    return f"line {look}, {len(points)} points", *thinned(points).T
 
 
-def patch_numbers(patch):
-    """A bar's left, lower, right and upper edge, or the corners of another shape."""
-    path = patch.get_path().transformed(patch.get_patch_transform())
-    return f"{type(patch).__name__} {to_hex(patch.get_facecolor())}", thinned(path.vertices)
+def patch(drawn):
+    """The corners of a bar or of another shape."""
+    path = drawn.get_path().transformed(drawn.get_patch_transform())
+    return f"{type(drawn).__name__} {to_hex(drawn.get_facecolor())}", *thinned(path.vertices).T
 
 
-def collection_numbers(collection):
+def collection(drawn):
     """The points of a scatter plot, or the corners of lines (error bars) and areas."""
-    if isinstance(collection, PathCollection):
-        points = np.ma.getdata(collection.get_offsets())
+    if isinstance(drawn, PathCollection):
+        points = np.ma.getdata(drawn.get_offsets())
     else:
-        points = np.concatenate([path.vertices for path in collection.get_paths()])
-    return f"{type(collection).__name__} of {len(points)} points", thinned(points)
+        points = np.concatenate([path.vertices for path in drawn.get_paths()])
+    return f"{type(drawn).__name__} of {len(points)} points", *thinned(points).T
 
 
-def image_numbers(image):
+def image(drawn):
     """An image's shape, and its means in a grid of blocks, row by row."""
-    pixels = np.asarray(image.get_array(), dtype=float)
+    pixels = np.asarray(drawn.get_array(), dtype=float)
+    shape, shades = " x ".join(map(str, pixels.shape)), (drawn.norm.vmin, drawn.norm.vmax)
     for axis in (0, 1):
         parts = np.array_split(pixels, min(GRID, pixels.shape[axis]), axis)
         pixels = np.stack([part.mean(axis) for part in parts], axis)
-    shape = " x ".join(map(str, image.get_array().shape))
-    return (
-        f"image of {shape}, {image.get_cmap().name} from {image.norm.vmin:g} to {image.norm.vmax:g}",
-        pixels,
-    )
+    return f"image of {shape}, {drawn.get_cmap().name}", shades, pixels
