@@ -13,16 +13,15 @@ from lora_lab.drawing.statements import statements
 
 class Picture:
     """A drawn figure as PNG with alt text, which every notebook viewer keeps; a viewer without pictures shows
-    the text. `says` is what two runs of a lesson are compared by: see `statements`. ValueError if `alt` is
-    empty.
+    the text. A saved notebook keeps beside it what it says (see `statements`), by which two runs of a lesson
+    are compared. ValueError if `alt` is empty.
     """
 
     def __init__(self, figure, alt):
         if not alt.strip():
             raise ValueError("alt must say in words what the figure shows")
-        self.alt, self.width = alt, round(figure.get_figwidth() * 100)
+        self.figure, self.alt = figure, alt
         self.png = self.draw(figure)
-        self.says = statements(figure)
         plt.close(figure)
 
     def draw(self, figure):
@@ -35,14 +34,15 @@ class Picture:
 
     def _repr_html_(self):
         data = base64.b64encode(self.png).decode()
-        style = f"width: {self.width}px; max-width: 100%"
+        style = f"width: {self.figure.get_figwidth() * 100:.0f}px; max-width: 100%"
         return f'<img alt="{html.escape(self.alt)}" style="{style}" src="data:image/png;base64,{data}">'
 
     def __repr__(self):
         return f"Figure: {self.alt}"
 
     def _repr_mimebundle_(self, **options):
-        return {"text/html": self._repr_html_(), "text/plain": repr(self)}, {"figure": self.says}
+        data = {"text/html": self._repr_html_(), "text/plain": repr(self)}
+        return data, {"figure": statements(self.figure)}
 
 
 def show(figure, alt):

@@ -11,23 +11,24 @@ GRID = 16  # of an image, the means of 16 x 16 blocks are kept
 
 
 def statements(figure):
-    """The `texts` of a figure (its title, and for each axes titles, labels and ticks that were set) and its
+    """The `texts` of a figure (its title, and the titles, labels, legends and set ticks of all axes) and its
     `numbers`, one string for each thing that is drawn: what it is, a colon, and its numbers to 4 digits, for
     most things all x, a semicolon and all y.
     """
-    texts = [figure.get_suptitle(), *(text.get_text() for text in figure.texts)]
+    texts = [text.get_text() for text in figure.texts]
     numbers = []
     for axes in figure.axes:
         texts += [axes.get_title(side) for side in ("left", "center", "right")]
         texts += [axes.get_xlabel(), axes.get_ylabel(), *set_ticks(axes.xaxis), *set_ticks(axes.yaxis)]
+        texts += [text.get_text() for text in axes.get_legend().get_texts()] if axes.get_legend() else []
         scales = f"axes, {axes.get_xscale()} and {axes.get_yscale()}"
         numbers.append(statement(scales, axes.get_xlim(), axes.get_ylim()))
-        numbers += [statement(*note(text)) for text in axes.texts]
-        numbers += [statement(*line(drawn)) for drawn in axes.lines]
-        numbers += [statement(*patch(drawn)) for drawn in axes.patches]
-        numbers += [statement(*collection(drawn)) for drawn in axes.collections]
-        numbers += [statement(*image(drawn)) for drawn in axes.images]
-    return {"texts": list(dict.fromkeys(filter(None, texts))), "numbers": numbers}
+        numbers += [statement(*of_text(text)) for text in axes.texts]
+        numbers += [statement(*of_line(drawn)) for drawn in axes.lines]
+        numbers += [statement(*of_patch(drawn)) for drawn in axes.patches]
+        numbers += [statement(*of_collection(drawn)) for drawn in axes.collections]
+        numbers += [statement(*of_image(drawn)) for drawn in axes.images]
+    return {"texts": list(filter(None, texts)), "numbers": numbers}
 
 
 def statement(what, *groups):
@@ -49,7 +50,7 @@ def set_ticks(axis):
     return [" ".join(axis.get_major_formatter().format_ticks(locator()))] if fixed else []
 
 
-def note(text):
+def of_text(text):
     """Where a text stands, and where its arrow begins."""
     ends = [getattr(text, "xy", text.get_position())]
     if getattr(text, "arrow_patch", None):
@@ -58,20 +59,20 @@ def note(text):
     return f"note {text.get_text()!r}", text.convert_xunits(x), text.convert_yunits(y)
 
 
-def line(drawn):
+def of_line(drawn):
     """A line's look and its points."""
     look = f"{to_hex(drawn.get_color())} {drawn.get_linestyle()} {drawn.get_marker()}"
     points = drawn.get_xydata()
     return f"line {look}, {len(points)} points", *thinned(points).T
 
 
-def patch(drawn):
+def of_patch(drawn):
     """The corners of a bar or of another shape."""
     path = drawn.get_path().transformed(drawn.get_patch_transform())
     return f"{type(drawn).__name__} {to_hex(drawn.get_facecolor())}", *thinned(path.vertices).T
 
 
-def collection(drawn):
+def of_collection(drawn):
     """The points of a scatter plot, or the corners of lines (error bars) and areas."""
     if isinstance(drawn, PathCollection):
         points = np.ma.getdata(drawn.get_offsets())
@@ -80,11 +81,11 @@ def collection(drawn):
     return f"{type(drawn).__name__} of {len(points)} points", *thinned(points).T
 
 
-def image(drawn):
+def of_image(drawn):
     """An image's shape, and its means in a grid of blocks, row by row."""
     pixels = np.asarray(drawn.get_array(), dtype=float)
-    shape, shades = " x ".join(map(str, pixels.shape)), (drawn.norm.vmin, drawn.norm.vmax)
+    shape = " x ".join(map(str, pixels.shape))
     for axis in (0, 1):
         parts = np.array_split(pixels, min(GRID, pixels.shape[axis]), axis)
         pixels = np.stack([part.mean(axis) for part in parts], axis)
-    return f"image of {shape}, {drawn.get_cmap().name}", shades, pixels
+    return f"image of {shape}, {drawn.get_cmap().name}", drawn.get_clim(), pixels
