@@ -27,4 +27,4 @@ __all__ = [
     "show",
     "valley",
     "values_of",
-]  # fmt: skip
+]

@@ -14,7 +14,7 @@ def chart(title, x="", y="", ranks=None, size=(7, 3.6), **settings):
     """
     figure, axes = plt.subplots(figsize=size)
     axes.set_title(title)
-    prepare(axes, x, y, ranks, settings)
+    set_up(axes, x, y, ranks, settings)
     return figure, axes
 
 
@@ -28,11 +28,11 @@ def panels(title, names, x="", y="", ranks=None, size=(9, 3.4), **settings):
     figure.suptitle(title, fontsize=11, **place)
     for axes, name in zip(row[0], names, strict=True):
         axes.set_title(name, fontsize=10)
-        prepare(axes, x, y if axes is row[0, 0] else "", ranks, settings)
+        set_up(axes, x, y if axes is row[0, 0] else "", ranks, settings)
     return figure, list(row[0])
 
 
-def prepare(axes, x, y, ranks, settings):
+def set_up(axes, x, y, ranks, settings):
     """Label the axes and set what `chart` says of `ranks` and `settings`."""
     if ranks is not None:
         settings = {"xscale": "log", "xticks": ranks, **settings}
