@@ -210,6 +210,39 @@ def test_an_error_at_the_first_position_is_shown_too():
     assert "ZeroDivisionError" in Explorer(draw, rank=[8]).picture.value
 
 
+def test_a_sliders_pictures_are_of_one_size():
+    """A tight box would make the page jump at each move."""
+
+    def titled(rank):
+        return chart("A title " * rank, size=(4, 3))[0], "a title"
+
+    explorer = Explorer(titled, rank=[1, 9])
+    sizes = set()
+    for explorer.sliders["rank"].value in (1, 9):
+        data = image_tag(explorer.picture.value)["src"].split(",")[1]
+        sizes.add(Image.open(io.BytesIO(base64.b64decode(data))).size)
+    assert sizes == {(400, 300)}
+
+
+def test_a_walk_visits_every_position_and_goes_back():
+    visited = []
+
+    def watched(rank, seed):
+        visited.append((rank, seed))
+        return figure(), "a line"
+
+    explorer = Explorer(watched, rank=[1, 2, 3], seed=[5, 6])
+    explorer.sliders["rank"].value = 2
+    assert explorer.faults() == []
+    assert {(rank, 5) for rank in (1, 2, 3)} | {(rank, 6) for rank in (1, 2, 3)} == set(visited)
+    assert [slider.value for slider in explorer.sliders.values()] == [2, 5]
+
+
+def test_a_walk_reports_the_one_position_that_fails():
+    assert Explorer(draw, rank=[1, 2, 8, 4]).faults() == ["rank = 8: ZeroDivisionError: no <rank> 8"]
+    assert Explorer(draw, rank=[8]).faults() == ["rank = 8: ZeroDivisionError: no <rank> 8"]
+
+
 def test_an_explorer_without_alt_text_says_so():
     explorer = Explorer(lambda rank: (figure(), ""), rank=[1])
     assert "alt must say" in explorer.picture.value

@@ -1,5 +1,5 @@
 """Every notebook keeps the rules and can be solved. That it runs again to what it was saved with, texts and
-pictures, is tested cell by cell: see addopts in pyproject.toml and conftest.py.
+figures, is tested cell by cell: see addopts in pyproject.toml and conftest.py.
 """
 
 import ast
