@@ -4,7 +4,7 @@ PIP_FLAGS ?=
 BIN := .venv/bin
 NOTEBOOKS ?= notebooks/*.ipynb
 
-.PHONY: lab test notebooks minutes figures model runs lint clean
+.PHONY: lab test notebooks minutes figures model runs bench lint clean
 
 lab: .venv/ready            ## open the course
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
@@ -29,6 +29,9 @@ model: .venv/ready          ## train the pretrained model that ships anew, in so
 
 runs: .venv/ready           ## make the stored runs of lessons 08 to 10 again, and say how long each lesson's took
 	$(BIN)/python -m lora_lab.runs
+
+bench: .venv/ready          ## measure what a reader waits for: one move of a slider
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench.py
 
 lint: .venv/ready           ## repair what ruff can repair
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format lora_lab tests

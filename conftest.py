@@ -1,5 +1,6 @@
 """The environment of every test and of every notebook kernel, and what is compared beside nbval's texts."""
 
+import ast
 import functools
 import os
 import time
@@ -20,10 +21,14 @@ os.environ["JUPYTER_PLATFORM_DIRS"] = "1"
 # nbval does not know that a cell can be cleared, as the progress bar of a training does when it is done.
 os.environ["TQDM_DISABLE"] = "1"
 
+SECONDS_PER_SLIDER = 60
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
-    """nbval compares the texts of a cell it runs. Here its pictures are compared and its lesson timed."""
+    """nbval compares the texts of a cell it runs. Here its figures are compared, its sliders moved, and its
+    lesson is timed.
+    """
     if not hasattr(item, "test_outputs"):  # not a cell
         return (yield)
     from notebook_rules import differences, streams_joined  # it imports NumPy, which reads OMP_NUM_THREADS
@@ -31,7 +36,7 @@ def pytest_runtest_call(item):
     lesson, start = item.parent, time.monotonic()
     saved = streams_joined(item.cell.outputs)  # a copy: nbval joins streams, too, and spoils what it joins
     result = yield
-    found = differences(saved, streams_joined(item.test_outputs))
+    found = differences(saved, streams_joined(item.test_outputs)) + slider_faults(item)
     lesson.seconds = getattr(lesson, "seconds", 0) + time.monotonic() - start
     took, may_take = min(lesson.seconds, seconds_of_work(lesson)), 2 * seconds_to_run(lesson.path)
     if took > may_take:  # twice what the header says: a computer may be slower
@@ -57,3 +62,19 @@ def seconds_of_work(lesson):
     """
     used = psutil.Process(lesson.kernel.km.provisioner.pid).cpu_times()
     return used.user + used.system
+
+
+def slider_faults(cell):
+    """Where the `Explorer` that a cell ends with fails when it is moved, in the lesson's own kernel."""
+    from notebook_rules import WIDGET
+
+    if not any(WIDGET in output.get("data", {}) for output in cell.test_outputs):
+        return []
+    ask = {"silent": True, "user_expressions": {"faults": "'; '.join(_.faults())"}}  # leaves no trace
+    kernel = cell.parent.kernel.kc
+    content = kernel.execute("", **ask, reply=True, timeout=SECONDS_PER_SLIDER)["content"]
+    answer = content["user_expressions"]["faults"]
+    if answer["status"] != "ok":
+        return [f"ends with something whose sliders cannot be moved: {answer['ename']}: {answer['evalue']}"]
+    faults = ast.literal_eval(answer["data"]["text/plain"])
+    return [f"has a slider that cannot draw {faults}"] if faults else []

@@ -3,28 +3,23 @@ sentence for each problem it finds, so an empty list means that all is well.
 """
 
 import ast
-import base64
 import copy
 import difflib
-import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
 import nbformat
-import numpy as np
+from figure_rules import PNG_IN_HTML, figure_differences
 from nbclient import NotebookClient
 from numbers_in_prose import claims, numbers_in_code, printed_numbers
-from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 SECONDS_PER_CELL = 60
 WIDGET = "application/vnd.jupyter.widget-view+json"
-MEAN_DIFFERENCE, CHANGED_PIXELS = 2.0, 0.01  # one curve that moves in a figure changes 1.5 % of its pixels
 
-PNG_IN_HTML = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
 MACHINE_PATH = re.compile(r"(?<![\w.~])/(?:home|root|tmp|Users)/|\bC:\\")
 SKIP_MARKER = re.compile(r"NBVAL_|PYTEST_VALIDATE_")
 SKIP_TAG = re.compile(r"nbval-|skip-execution|raises-exception")
@@ -374,33 +369,10 @@ def differences(old, new):
                     was.splitlines(), now.splitlines(), "saved", "fresh", "", "", 1, ""
                 )
                 found.append("has another text:\n" + "\n".join(lines))
-        for was, now in zip(png_files(saved), png_files(fresh), strict=False):
-            found += picture_differences(was, now)
+        found += figure_differences(saved, fresh)
     return found
 
 
 def kinds(outputs):
     """What sort of outputs a cell has: printed or shown, and in which forms."""
     return [(o.output_type, *output_texts(o), *(WIDGET,) * (WIDGET in o.get("data", {}))) for o in outputs]
-
-
-def png_files(output):
-    """The pictures inside an output's HTML, as the bytes of PNG files."""
-    return [
-        base64.b64decode(text) for text in PNG_IN_HTML.findall(output.get("data", {}).get("text/html", ""))
-    ]
-
-
-def picture_differences(was, now):
-    """What differs between two PNG files by more than another computer's rounding explains."""
-    was, now = (np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=float) for png in (was, now))
-    if min(was.std(), now.std()) < 1:
-        return ["shows a blank picture"]
-    if np.abs(np.subtract(was.shape, now.shape)).max() > 2:
-        return [f"has a picture of another size: {was.shape[:2]}, a fresh run gives {now.shape[:2]}"]
-    height, width, _ = np.minimum(was.shape, now.shape)
-    difference = np.abs(was[:height, :width] - now[:height, :width])
-    mean, changed = difference.mean(), (difference.max(axis=2) > 40).mean()
-    if mean >= MEAN_DIFFERENCE or changed > CHANGED_PIXELS:
-        return [f"has another picture: {changed:.1%} of its pixels changed, by {mean:.2f} of 255 on average"]
-    return []

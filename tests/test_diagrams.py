@@ -2,7 +2,8 @@
 
 import matplotlib.pyplot as plt
 import pytest
-from notebook_rules import NOTEBOOKS, ROOT, cells, picture_differences, read, written_pictures
+from figure_rules import picture_differences
+from notebook_rules import NOTEBOOKS, ROOT, cells, read, written_pictures
 
 from lora_lab.drawing.diagrams import FIGURES, write_all
 

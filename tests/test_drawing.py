@@ -1,4 +1,4 @@
-"""A picture has alt text, and a slider shows either a picture or the error."""
+"""A picture has alt text, a chart is drawn as asked, and a slider shows either a picture or the error."""
 
 import base64
 import io
@@ -13,7 +13,19 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from lora_lab.drawing import Explorer, Picture, label_end, show
+from lora_lab.drawing import (
+    CONTROL,
+    Explorer,
+    Picture,
+    chart,
+    curve,
+    gallery,
+    level,
+    panels,
+    show,
+    valley,
+    values_of,
+)
 
 
 def figure():
@@ -74,12 +86,92 @@ def test_a_drawn_figure_is_closed():
     assert not plt.get_fignums()
 
 
-def test_a_label_stands_at_the_end_of_its_line_in_its_colour():
-    axes = figure().axes[0]
-    label_end(axes, axes.lines[0], "loss", dy=3)
+def test_a_chart_has_its_title_labels_and_settings():
+    drawn, axes = chart("A title", "rank", "loss", ylim=(2, 3))
+    assert (axes.get_title("left"), axes.get_xlabel(), axes.get_ylabel()) == ("A title", "rank", "loss")
+    assert drawn.axes == [axes] and axes.get_ylim() == (2, 3) and axes.get_xscale() == "linear"
+
+
+def tick_texts(axis):
+    """The labels of an axis, and the places of its minor ticks."""
+    return [label.get_text() for label in axis.get_ticklabels()], list(axis.get_minorticklocs())
+
+
+def test_ranks_and_nothing_else_stand_on_a_logarithmic_axis():
+    _, axes = chart("A title", ranks=(1, 8, 64))
+    curve(axes, (1, 8, 64), (3, 2, 1))
+    assert axes.get_xscale() == "log" and tick_texts(axes.xaxis) == (["1", "8", "64"], [])
+
+
+def test_ticks_of_a_logarithmic_axis_are_plain_numbers():
+    _, axes = chart("A title", yscale="log", yticks=(0.02, 1, 1000))
+    assert tick_texts(axes.yaxis) == (["0.02", "1", "1,000"], [])
+
+
+def test_panels_share_their_y_axis_and_its_label():
+    drawn, (left, right) = panels("Both", ["Adam", "SGD"], "rank", "loss", ranks=(1, 2), ylim=(0, 9))
+    assert drawn.get_suptitle() == "Both"
+    assert [axes.get_title("left") for axes in (left, right)] == ["Adam", "SGD"]
+    assert (left.get_ylabel(), right.get_ylabel()) == ("loss", "")
+    assert right.get_xlabel() == "rank" and tick_texts(right.xaxis)[0] == ["1", "2"]
+    left.set_ylim(0, 5)
+    assert right.get_ylim() == (0, 5)
+
+
+def test_a_curve_is_labelled_at_its_end_in_its_colour():
+    _, axes = chart("A title")
+    line = curve(axes, (1, 2, 3), (4, 6, 5), "loss", color="#0072b2")
     [label] = axes.texts
-    assert label.get_text() == "loss" and label.xy == (1, 1)
-    assert label.get_color() == axes.lines[0].get_color()
+    assert label.get_text() == "loss" and tuple(label.xy) == (3, 5)
+    assert label.get_color() == line.get_color() == "#0072b2"
+    assert line.get_xydata().tolist() == [[1, 4], [2, 6], [3, 5]] and line.get_marker() == "o"
+
+
+def test_a_curve_is_labelled_where_one_wants():
+    _, axes = chart("A title")
+    curve(axes, (1, 2, 3), (4, 6, 5), "loss", at=1, ha="right", dy=4)
+    [label] = axes.texts
+    assert tuple(label.xy) == (2, 6) and label.xyann == (-6, 4) and label.get_ha() == "right"
+
+
+def test_a_control_is_a_thin_dashed_line_without_points():
+    _, axes = chart("A title")
+    curve(axes, (1, 2), (3, 4), **CONTROL)
+    level(axes, 3, "by chance")
+    looks = [(line.get_linestyle(), line.get_linewidth(), line.get_marker()) for line in axes.lines]
+    assert looks == [("--", 1, "")] * 2
+
+
+def test_a_level_is_named_above_it():
+    _, axes = chart("A title")
+    level(axes, 3, "the floor", at=7, color="#222222")
+    [line], [label] = axes.lines, axes.texts
+    assert line.get_ydata() == [3, 3] and line.get_linestyle() == "-"
+    assert label.get_text() == "the floor" and label.xy == (7, 3) and label.get_color() == "#222222"
+
+
+def test_a_valley_marks_its_lowest_point():
+    _, axes = chart("A title")
+    valley(axes, (1, 2, 3), (5, 4, 6), "best")
+    _, mark = axes.lines
+    assert mark.get_xydata().tolist() == [[2, 4]] and tuple(axes.texts[0].xy) == (2, 4)
+
+
+def test_values_are_in_the_order_of_the_first():
+    runs = [{"rate": 3, "loss": 1, "seed": 0}, {"rate": 1, "loss": 2, "seed": 0}]
+    assert values_of(runs, "rate", "loss") == [[1, 3], [2, 1]]
+
+
+def test_a_gallery_shows_every_picture_under_its_title():
+    pictures = {f"rank {rank}": np.full((30, 20), rank) for rank in range(5)}
+    drawn = gallery(pictures, per_row=3)
+    assert [axes.get_title("left") for axes in drawn.axes] == list(pictures)
+    assert [axes.images[0].get_array().max() for axes in drawn.axes] == list(range(5))
+    assert {axes.images[0].get_clim() for axes in drawn.axes} == {(0, 255)}
+    boxes = [axes.get_position() for axes in drawn.axes]
+    assert boxes[0].y0 == boxes[2].y0 > boxes[3].y1 and boxes[0].x0 == boxes[3].x0 < boxes[1].x0
+    [other] = gallery({"a": np.eye(3)}, vmin=-1, vmax=1).axes
+    assert other.images[0].get_clim() == (-1, 1)
 
 
 def draw(rank, seed=0):
@@ -122,6 +214,39 @@ def test_an_error_is_shown_in_place_of_the_picture_and_the_next_position_works()
 
 def test_an_error_at_the_first_position_is_shown_too():
     assert "ZeroDivisionError" in Explorer(draw, rank=[8]).picture.value
+
+
+def test_a_sliders_pictures_are_of_one_size():
+    """A tight box would make the page jump at each move."""
+
+    def titled(rank):
+        return chart("A title " * rank, size=(4, 3))[0], "a title"
+
+    explorer = Explorer(titled, rank=[1, 9])
+    sizes = set()
+    for explorer.sliders["rank"].value in (1, 9):
+        data = image_tag(explorer.picture.value)["src"].split(",")[1]
+        sizes.add(Image.open(io.BytesIO(base64.b64decode(data))).size)
+    assert sizes == {(400, 300)}
+
+
+def test_a_walk_visits_every_position_and_goes_back():
+    visited = []
+
+    def watched(rank, seed):
+        visited.append((rank, seed))
+        return figure(), "a line"
+
+    explorer = Explorer(watched, rank=[1, 2, 3], seed=[5, 6])
+    explorer.sliders["rank"].value = 2
+    assert explorer.faults() == []
+    assert {(rank, 5) for rank in (1, 2, 3)} | {(rank, 6) for rank in (1, 2, 3)} == set(visited)
+    assert [slider.value for slider in explorer.sliders.values()] == [2, 5]
+
+
+def test_a_walk_reports_the_one_position_that_fails():
+    assert Explorer(draw, rank=[1, 2, 8, 4]).faults() == ["rank = 8: ZeroDivisionError: no <rank> 8"]
+    assert Explorer(draw, rank=[8]).faults() == ["rank = 8: ZeroDivisionError: no <rank> 8"]
 
 
 def test_an_explorer_without_alt_text_says_so():

@@ -1,5 +1,5 @@
 """Every notebook keeps the rules and can be solved. That it runs again to what it was saved with, texts and
-pictures, is tested cell by cell: see addopts in pyproject.toml and conftest.py.
+figures, is tested cell by cell: see addopts in pyproject.toml and conftest.py.
 """
 
 import ast
@@ -131,7 +131,7 @@ def test_every_planted_mistake_has_its_checker():
 @each_notebook
 def test_its_solutions_are_correct_and_its_planted_mistakes_are_not(path, monkeypatch):
     """The notebook runs from top to bottom for a reader who solves everything after some attempts that fail
-    and moves its sliders to their ends. No exercise rests on what was trained: a training is one step, and
+    and moves its sliders from end to end. No exercise rests on what was trained: a training is one step, and
     the lesson's own asserts, which other tests run, are left out.
     """
     monkeypatch.setattr(training, "fit", one_step)
@@ -153,7 +153,7 @@ def test_its_solutions_are_correct_and_its_planted_mistakes_are_not(path, monkey
                     problems.append(f"{place} says to the solution: {value!r}")
             if isinstance(value, Explorer):
                 with same_dice():
-                    problems += slider_problems(value)
+                    problems += value.faults()
     assert not problems, report(path, problems)
 
 
@@ -169,15 +169,6 @@ def unexpected_verdicts(check, namespace, checkers):
                 found = error
             if not any(verdict.state == "hint" and words in verdict.text for verdict in verdicts(found)):
                 yield f"{name} should say {words!r} but says {found!r} to this mistake:\n{code}"
-
-
-def slider_problems(explorer):
-    """What goes wrong at the ends of an explorer's sliders."""
-    for name, slider in explorer.sliders.items():
-        for position in (0, len(slider.options) - 1, slider.index):
-            slider.index = position
-            if "<pre>" in explorer.picture.value:
-                yield f"the slider cannot draw {name} = {slider.value}: {explorer.picture.value}"
 
 
 # How a notebook's code is run here: in this process, which saves a kernel for each notebook

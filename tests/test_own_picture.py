@@ -9,7 +9,7 @@ import pytest
 from IPython.display import display
 from notebook_rules import NOTEBOOKS, cells, read
 from PIL import Image
-from test_notebooks import run, slider_problems
+from test_notebooks import run
 
 from lora_lab import images
 from lora_lab.drawing import Explorer
@@ -59,7 +59,7 @@ def test_no_cell_of_the_lesson_refuses_a_picture(name, course):
         for place, cell in cells(lesson, "code"):
             value = run(cell.source, namespace, place)
             if isinstance(value, Explorer):
-                problems += slider_problems(value)
+                problems += value.faults()
         expected = images.load_picture(path)
     np.testing.assert_array_equal(namespace["colour"], expected)
     assert not problems

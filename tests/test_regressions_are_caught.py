@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 
-import matplotlib.pyplot as plt
 import minutes
 import nbformat
 import pytest
@@ -26,12 +25,12 @@ from notebook_rules import (
 from PIL import Image
 from test_same_name_same_code import code_differences
 
-from lora_lab.drawing import Picture
+from lora_lab.drawing import Picture, chart, curve
 from lora_lab.low_rank import break_even_rank
 
 DRAW = """
-figure, axes = plt.subplots()
-axes.plot([1, 2, 3], [1, 4, 9])
+figure, axes = chart("It rises", "x", "its square")
+curve(axes, [1, 2, 3], [1, 4, 9])
 show(figure, "A parabola.")
 """
 SOLUTION = (
@@ -44,7 +43,7 @@ def sound(tmp_path_factory):
     """A small lesson that keeps all rules, as it is saved after a run."""
     cells = [
         new_markdown_cell("# 01 · A lesson\n\nIt ends [with an exercise](#An-exercise)."),
-        new_code_cell("import matplotlib.pyplot as plt\n\nfrom lora_lab.drawing import Explorer, show"),
+        new_code_cell("from lora_lab.drawing import Explorer, chart, curve, show"),
         new_markdown_cell("A number:"),
         new_code_cell("print(6 * 7)"),
         new_markdown_cell("A picture:"),
@@ -52,7 +51,7 @@ def sound(tmp_path_factory):
         new_markdown_cell("A function of the package:"),
         new_code_cell(inspect.getsource(break_even_rank)),
         new_markdown_cell("A slider:"),
-        new_code_cell("Explorer(lambda r: (plt.figure(figsize=(r, 1)), 'A blank.'), r=[1, 2])"),
+        new_code_cell("Explorer(lambda r: (chart(1 / r)[0], 'A title.'), r=[1, 2])"),
         new_markdown_cell("## An exercise\n\nDouble a number."),
         new_code_cell("def double(x):\n    return ...", metadata={"tags": ["exercise"]}),
         new_code_cell("print('Not attempted yet.')", metadata={"tags": ["check"]}),
@@ -104,9 +103,21 @@ def say(text, name="stdout"):
     return save(outputs=[new_output("stream", name=name, text=text)])
 
 
-def draw(png):
-    """A regression: the saved figure is another picture."""
-    return edit_html('base64,[^"]+', "base64," + base64.b64encode(png).decode())
+def draw(title="It rises", y=(1, 4, 9)):
+    """A regression: the cell was saved after it had drawn this."""
+
+    def plant(cell):
+        figure, axes = chart(title, "x", "its square")
+        curve(axes, [1, 2, 3], y)
+        data, metadata = Picture(figure, "A parabola.")._repr_mimebundle_()
+        cell.outputs = [new_output("display_data", data, metadata=metadata)]
+
+    return plant
+
+
+def forget(cell):
+    """A regression: the figure was saved without what it says."""
+    cell.outputs[0].metadata = {}
 
 
 def edit_html(old, new):
@@ -125,25 +136,22 @@ def add_png(cell):
 
 
 def white():
-    """A PNG file of the parabola's size, with nothing in it."""
+    """A PNG file with nothing in it, as it stands in HTML."""
     buffer = io.BytesIO()
     Image.new("RGB", (980, 504), "white").save(buffer, "png")
-    return buffer.getvalue()
-
-
-def another_curve():
-    """The figure of the sound notebook, but for one point of its curve."""
-    figure, axes = plt.subplots()
-    axes.plot([1, 2, 3], [1, 5, 9])
-    return Picture(figure, "A line.").png
+    return "base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 ERROR = new_output("error", ename="ValueError", evalue="no", traceback=[])
-NUMBER, FIGURE, TITLE, COPY = "6 * 7", "subplots", "# 01", "break_even_rank"
+NUMBER, FIGURE, TITLE, COPY = "6 * 7", "curve(axes", "# 01", "break_even_rank"
 # What is planted, in which cell, how, and what the report must say.
 REGRESSIONS = [
-    ("blank figure", FIGURE, draw(white()), "blank picture"),
-    ("moved curve", FIGURE, draw(another_curve()), "another picture"),
+    ("blank figure", FIGURE, edit_html('base64,[^"]+', white()), "blank picture"),
+    ("moved curve", FIGURE, draw(y=(1, 5, 9)), "other numbers"),
+    ("curve a tenth too high", FIGURE, draw(y=(1.1, 4.4, 9.9)), "other numbers"),
+    ("lost point", FIGURE, draw(y=(1, float("nan"), 9)), "other numbers"),
+    ("another title", FIGURE, draw(title="Something else"), "says something else"),
+    ("figure without its meaning", FIGURE, forget, "without what its figure says"),
     ("changed number", NUMBER, say("41\n"), "another text"),
     ("stripped outputs", NUMBER, save(outputs=[]), "without its outputs"),
     ("stripped count, too", NUMBER, save(outputs=[], execution_count=None), "execution counts"),
@@ -193,17 +201,21 @@ def test_a_deleted_cell_is_reported(sound, tmp_path):
     assert contents(saved)["figures"] == 0
 
 
-def test_the_cells_that_nbval_runs_have_their_pictures_compared(sound, tmp_path):
-    """The hook in conftest.py, as `make test` calls it: one sound lesson, and one with a curve that moved."""
-    moved = nbformat.from_dict(sound)
-    draw(another_curve())(cell_with(moved, FIGURE))
-    nbformat.write(sound, tmp_path / "01_sound.ipynb")
-    nbformat.write(moved, tmp_path / "02_moved.ipynb")
+def test_the_cells_that_nbval_runs_have_their_figures_compared_and_their_sliders_moved(sound, tmp_path):
+    """The hook in conftest.py, as `make test` calls it: a sound lesson, one with a curve that moved, and one
+    with a slider that can be drawn at both ends and not between.
+    """
+    moved, stuck = nbformat.from_dict(sound), nbformat.from_dict(sound)
+    draw(y=(1, 5, 9))(cell_with(moved, FIGURE))
+    replace("[1, 2]", "[1, 2, 0, 3]")(cell_with(stuck, "Explorer(lambda"))
+    for name, notebook in (("01_sound", sound), ("02_moved", moved), ("03_stuck", stuck)):
+        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
     settings = ["-c", ROOT / "pyproject.toml", "-p", "conftest", "-n", "0"]
     command = [sys.executable, "-m", "pytest", *settings, tmp_path]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
-    assert "1 failed" in said and "has another picture" in said, said
-    assert "FAILED 02_moved.ipynb" in said
+    assert "2 failed" in said and "FAILED 02_moved.ipynb" in said and "FAILED 03_stuck.ipynb" in said, said
+    assert "has a figure with other numbers" in said
+    assert "has a slider that cannot draw r = 0: ZeroDivisionError: division by zero" in said, said
 
 
 # In the text of a lesson

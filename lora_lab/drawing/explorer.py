@@ -1,0 +1,82 @@
+"""Sliders over one picture that is drawn again while the reader moves them."""
+
+import html
+import io
+import traceback
+
+from lora_lab.drawing.picture import Picture
+
+
+class QuickPicture(Picture):
+    """A picture for a slider, drawn in less than a tenth of a second: the whole canvas at the screen's
+    resolution, in all its colours. The tight box of a `Picture` alone takes as long.
+    """
+
+    def draw(self, figure):
+        """The figure as the bytes of a PNG file."""
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="png", dpi=100, pil_kwargs={"compress_level": 1})
+        return drawn.getvalue()
+
+
+class Explorer:
+    """Sliders over one picture. `draw(**values)` returns a figure and its alt text; each keyword lists a
+    slider's positions.
+
+    An exception in `draw` is shown in place of the picture: JupyterLab would swallow it.
+    """
+
+    def __init__(self, draw, **positions):
+        import ipywidgets
+
+        self.draw = draw
+        self.picture = ipywidgets.HTML()
+        self.sliders = {
+            name: ipywidgets.SelectionSlider(
+                options=list(values), description=name, continuous_update=False, layout={"width": "500px"}
+            )
+            for name, values in positions.items()
+        }
+        for slider in self.sliders.values():
+            slider.observe(lambda change: self.update(), names="value")
+        self.box = ipywidgets.VBox([*self.sliders.values(), self.picture])
+        self.update()
+
+    def update(self):
+        """Draw again at the sliders' present positions."""
+        try:
+            figure, alt = self.draw(**{name: slider.value for name, slider in self.sliders.items()})
+            self.picture.value = QuickPicture(figure, alt)._repr_html_()
+        except Exception:
+            self.picture.value = f"<pre>{html.escape(traceback.format_exc())}</pre>"
+
+    def faults(self):
+        """The positions at which nothing could be drawn, each with its error, after a walk of every slider
+        from end to end, with the others at their first positions and then at their last. The sliders end
+        where they were.
+        """
+        start = [slider.index for slider in self.sliders.values()]
+        found = {}
+        for places in (start, *self.walk(), start):
+            for slider, place in zip(self.sliders.values(), places, strict=True):
+                slider.index = place
+            if self.picture.value.startswith("<pre>"):
+                where = ", ".join(f"{name} = {slider.value}" for name, slider in self.sliders.items())
+                found[where] = (
+                    html.unescape(self.picture.value).removesuffix("</pre>").strip().splitlines()[-1]
+                )
+        return [f"{where}: {error}" for where, error in found.items()]
+
+    def walk(self):
+        """The positions of all sliders, for each step of `faults`."""
+        lengths = [len(slider.options) for slider in self.sliders.values()]
+        for others in ([0] * len(lengths), [length - 1 for length in lengths]):
+            for moved, length in enumerate(lengths):
+                for place in range(length):
+                    yield [*others[:moved], place, *others[moved + 1 :]]
+
+    def __repr__(self):
+        return f"A slider over {' and '.join(self.sliders)}: run this cell in JupyterLab to move it."
+
+    def _repr_mimebundle_(self, **options):
+        return {**self.box._repr_mimebundle_(**options), "text/plain": repr(self)}
