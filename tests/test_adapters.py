@@ -1,7 +1,6 @@
 """Adapters saved, loaded and swapped: by us, by PEFT, and each by the other; and what is refused."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -750,100 +749,3 @@ def test_lora_that_came_in_another_way_is_replaced_too(made_by_us):
     assert not any(
         module is block.mlp.c_fc for block in model.transformer.h for module in lora_modules(model)
     )
-
-
-# Replacing an adapter: the old one or the new one
-
-
-@pytest.fixture(params=["another kind", "other numbers"])
-def old_and_new(request, tmp_path):
-    """A folder with an adapter, and the model of another one that shall replace it."""
-    save_adapter(adapted_gpt2(("q", "v"), seed=1), tmp_path)
-    (tmp_path / "notes.txt").write_text("mine")
-    rank = 3 if request.param == "another kind" else 2
-    return tmp_path, adapted_gpt2(("q", "v"), rank=rank, alpha=8 if rank == 3 else 6, seed=2)
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def test_an_old_adapter_is_replaced_and_other_files_stay(old_and_new):
-    folder, new = old_and_new
-    save_adapter(new, folder)
-    assert contents(folder).keys() == {WEIGHTS, CONFIG, "notes.txt"}
-    assert torch.equal(logits(load_adapter(random_gpt2(), folder)), logits(new))
-
-
-class Crash(BaseException):
-    pass
-
-
-def crash_from(count, function):
-    """`function`, until it is called for the `count`-th time; from then on every call crashes."""
-    calls = []
-
-    def crashing(*arguments, **options):
-        calls.append(arguments)
-        if len(calls) >= count:
-            raise Crash
-        return function(*arguments, **options)
-
-    return crashing
-
-
-@pytest.mark.parametrize(
-    ("module", "name", "count"),
-    [(adapters, "save", 1), (os, "fsync", 1), (os, "fsync", 2), (os, "replace", 1), (os, "replace", 2)],
-)
-def test_after_an_error_the_old_adapter_is_there(module, name, count, old_and_new, monkeypatch):
-    folder, new = old_and_new
-    before = contents(folder)
-    with monkeypatch.context() as patch:
-        patch.setattr(module, name, crash_from(count, getattr(module, name)))
-        with pytest.raises(Crash):
-            save_adapter(new, folder)
-    assert contents(folder) == before
-    load_adapter(random_gpt2(), folder)
-
-
-@pytest.mark.parametrize("count", [1, 2])
-def test_after_an_error_nothing_is_left_where_nothing_was(count, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", crash_from(count, os.replace))
-        with pytest.raises(Crash):
-            save_adapter(adapted_gpt2(), tmp_path)
-    assert not contents(tmp_path)
-
-
-def test_whenever_the_process_is_killed_there_is_the_old_the_new_or_no_adapter(old_and_new, monkeypatch):
-    folder, new = old_and_new
-    old = contents(folder)
-    seen = []
-
-    def look(function):
-        def looking(*arguments, **options):
-            seen.append(
-                {name: (folder / name).read_bytes() for name in (WEIGHTS, CONFIG) if (folder / name).exists()}
-            )
-            return function(*arguments, **options)
-
-        return looking
-
-    with monkeypatch.context() as patch:
-        for module, name in ((os, "fsync"), (os, "replace"), (Path, "unlink")):
-            patch.setattr(module, name, look(getattr(module, name)))
-        save_adapter(new, folder)
-    now = contents(folder)
-    pairs = [{name: files[name] for name in (WEIGHTS, CONFIG)} for files in (old, now)]
-    assert len(seen) >= 4
-    assert all(state in pairs or CONFIG not in state for state in seen)
-    if old[CONFIG] == now[CONFIG]:
-        assert all(state in pairs for state in seen)
-
-
-def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
-    (tmp_path / "adapter").write_text("mine")
-    with pytest.raises(NotADirectoryError, match=r"an adapter is a folder, but .* is a file"):
-        save_adapter(adapted_gpt2(), tmp_path / "adapter")
-    assert (tmp_path / "adapter").read_text() == "mine"

@@ -11,17 +11,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from lora_lab.adapters.files import (
-    CONFIG,
-    NOTE,
-    SETTINGS,
-    WEIGHTS,
-    check_finite,
-    read_config,
-    read_weights,
-    replace_files,
-)
+from lora_lab.adapters.files import CONFIG, NOTE, WEIGHTS, check_finite, read_files, replace_files
 from lora_lab.adapters.fused import WHOLE, from_peft, fused_count, to_peft
+from lora_lab.adapters.settings import SETTINGS, checked_config
 from lora_lab.attention import ATTENTION_TARGETS, check_attention
 from lora_lab.gpt2 import (
     LAYERS,
@@ -41,11 +33,10 @@ def save_adapter(model, folder):
     """Write the LoRA that `apply_lora_to_gpt2` put into `model` to `folder`, and return `model`. In PEFT,
     `PeftModel.from_pretrained(base, folder)` reads it.
 
-    An adapter that is there is replaced, other files stay. Old and new are never mixed: an error puts the old
-    files back, and a process killed between the two files leaves no adapter_config.json, so no reader goes
-    on. Raises, with nothing written, ValueError if there is no LoRA, if it differs in rank, alpha or dropout
-    from layer to layer, or if a number is not finite; RuntimeError if it is merged; TypeError if `model` is
-    no GPT-2.
+    An adapter that is there is replaced, other files stay; a process killed while it saves leaves the old
+    adapter or the new one. Raises, with nothing written, ValueError if there is no LoRA, if it differs in
+    rank, alpha or dropout from layer to layer, or if a number is not finite; RuntimeError if it is merged;
+    TypeError if `model` is no GPT-2.
     """
     layers = layers_by_target(model)
     if not layers:
@@ -89,8 +80,8 @@ def load_adapter(model, folder):
     if a tensor is missing, not asked for, misshaped or not finite, or if the base had another size;
     RuntimeError if LoRA is merged; TypeError if `model` is no GPT-2.
     """
-    config = read_config(Path(folder))
-    tensors, note = read_weights(Path(folder))
+    content, tensors, note = read_files(Path(folder))
+    config = checked_config(content, Path(folder, CONFIG))
     check_base_size(model, tensors)
     wanted = wanted_layers(model, config["target_modules"])
     targets, rank, alpha = read_note(note, config, wanted)
