@@ -54,8 +54,8 @@ def use_pissa(model):
     """Start B and A of `model` as the r largest singular values of W0 with their vectors, and keep the rest
     frozen: W_res + (alpha / r) B A = W0.
 
-    The frozen weights change. So LoRA cannot be taken out, and an adapter saved from it fits no other base.
-    ValueError, with nothing changed, for weights in 4 bits.
+    The frozen weights change, so LoRA cannot be taken out. What `save_adapter` writes fits W0: the difference
+    to the start, which has rank 2 r. ValueError, with nothing changed, for weights in 4 bits.
     """
     check_writable(model)
     for W0, layer in adapted_weights(model):
@@ -83,6 +83,9 @@ def use_dora(model):
     def with_lengths(layer):
         dora = DoRALayer(W0_of[layer], layer.rank, layer.alpha, layer.dropout.p).to(layer.A)
         dora.load_state_dict(layer.state_dict(), strict=False)  # its A and B; the lengths m are W0's
+        dora.scale = layer.scale
+        if hasattr(layer, "start"):
+            dora.start = layer.start
         return dora.train(layer.training)
 
     return replace_modules(model, W0_of.__contains__, with_lengths)
@@ -105,4 +108,5 @@ def start_from(layer, W0, B, A):
     size = B.norm(dim=0).sqrt()  # the roots of the singular values
     layer.B.copy_(B / size / math.sqrt(layer.scale))
     layer.A.copy_(A * size[:, None] / math.sqrt(layer.scale))
+    layer.start = layer.B.clone(), layer.A.clone()  # an adapter file holds what is learned beyond it
     W0.sub_(layer.delta_W())

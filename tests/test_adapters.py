@@ -1,7 +1,6 @@
 """Adapters saved, loaded and swapped: by us, by PEFT, and each by the other; and what is refused."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -15,9 +14,16 @@ from unchanged import assert_unchanged, everything
 from lora_lab import adapters
 from lora_lab.adapters import load_adapter, save_adapter
 from lora_lab.adapters.files import CONFIG, WEIGHTS
-from lora_lab.adapters.fused import fuse_qkv, split_qkv
+from lora_lab.adapters.fused import Update, fuse_qkv, split_qkv
 from lora_lab.attention import SelfAttentionWithLoRA
-from lora_lab.gpt2 import apply_lora_to_gpt2, empty_gpt2, load_gpt2, random_gpt2, remove_lora_from_gpt2
+from lora_lab.gpt2 import (
+    apply_lora_to_gpt2,
+    empty_gpt2,
+    load_gpt2,
+    lora_layers,
+    random_gpt2,
+    remove_lora_from_gpt2,
+)
 from lora_lab.lora import LinearWithLoRA
 from lora_lab.merging import lora_modules, merge, unmerge
 
@@ -145,10 +151,14 @@ def test_the_files_are_those_that_peft_documents(tmp_path):
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": None,
-        "r": 6,
-        "lora_alpha": 14,
+        "r": 3,
+        "rank_pattern": {"attn.c_attn": 6},
+        "lora_alpha": 7,
+        "alpha_pattern": {"attn.c_attn": 14},
         "lora_dropout": 0.1,
         "target_modules": ["attn.c_attn", "attn.c_proj", "mlp.c_proj"],
+        "use_rslora": False,
+        "use_dora": False,
         "fan_in_fan_out": True,
         "bias": "none",
         "inference_mode": True,
@@ -157,9 +167,9 @@ def test_the_files_are_those_that_peft_documents(tmp_path):
     block = "base_model.model.transformer.h.1"
     assert len(shapes) == 2 * 3 * 2
     assert shapes[FIRST_A] == (6, 64) and shapes[FIRST_B] == (192, 6)
-    assert shapes[f"{block}.attn.c_proj.lora_A.weight"] == (6, 64)
-    assert shapes[f"{block}.mlp.c_proj.lora_A.weight"] == (6, 256)
-    assert shapes[f"{block}.mlp.c_proj.lora_B.weight"] == (64, 6)
+    assert shapes[f"{block}.attn.c_proj.lora_A.weight"] == (3, 64)
+    assert shapes[f"{block}.mlp.c_proj.lora_A.weight"] == (3, 256)
+    assert shapes[f"{block}.mlp.c_proj.lora_B.weight"] == (64, 3)
 
 
 def test_the_name_of_the_base_model_is_written(tmp_path):
@@ -228,8 +238,8 @@ def test_loading_keeps_the_random_numbers_and_the_mode_of_the_model(made_by_us):
 
 def test_dropout_is_saved_and_loaded(tmp_path):
     save_adapter(adapted_gpt2(EVERY, dropout=0.25), tmp_path)
-    layers = adapters.layers_by_target(load_adapter(random_gpt2(), tmp_path))
-    assert {lora.dropout.p for of_target in layers.values() for lora in of_target} == {0.25}
+    layers = lora_layers(load_adapter(random_gpt2(), tmp_path))
+    assert {lora.dropout.p for lora in layers.values()} == {0.25}
 
 
 def test_a_model_without_a_head_is_saved_and_loaded(tmp_path):
@@ -262,13 +272,12 @@ def test_an_adapter_can_be_trained_after_loading_and_saved_again(made_by_us):
 
 def test_the_size_of_the_files_of_gpt2_small(tmp_path):
     model = apply_lora_to_gpt2(empty_gpt2("gpt2"), 8, 8, QKVO)
-    for of_target in adapters.layers_by_target(model).values():
-        for lora in of_target:
-            lora.A, lora.B = (nn.Parameter(torch.zeros(p.shape)) for p in (lora.A, lora.B))
+    for lora in lora_layers(model).values():
+        lora.A, lora.B = (nn.Parameter(torch.zeros(p.shape)) for p in (lora.A, lora.B))
     save_adapter(model, tmp_path)
-    # c_attn at rank 24 and c_proj filled up to it, in 12 blocks, 4 bytes a number
-    numbers = 12 * (24 * (768 + 2304) + 24 * (768 + 768))
-    assert numbers == 1_327_104 and sum(t.numel() for t in load_file(tmp_path / WEIGHTS).values()) == numbers
+    # c_attn at rank 24 and c_proj at rank 8, in 12 blocks, 4 bytes a number
+    numbers = 12 * (24 * (768 + 2304) + 8 * (768 + 768))
+    assert numbers == 1_032_192 and sum(t.numel() for t in load_file(tmp_path / WEIGHTS).values()) == numbers
     size = (tmp_path / WEIGHTS).stat().st_size
     assert 4 * numbers < size < 4 * numbers + 8_000
 
@@ -293,7 +302,7 @@ def test_an_adapter_made_by_peft_gives_the_same_logits_here(target_modules, targ
     theirs = peft_gpt2(target_modules)
     theirs.save_pretrained(tmp_path)
     ours = load_adapter(random_gpt2(), tmp_path)
-    assert adapters.layers_by_target(ours).keys() == targets
+    assert lora_layers(ours).keys() == {f"{i}.{target}" for i in (0, 1) for target in targets}
     assert (logits(theirs) - logits(random_gpt2())).abs().max() > 0.1
     close(logits(ours), logits(theirs))
 
@@ -320,7 +329,7 @@ def test_through_peft_and_back_q_k_v_come_home_as_c_attn(made_by_us):
     expected = logits(load_adapter(random_gpt2(), made_by_us))
     PeftModel.from_pretrained(random_gpt2(), made_by_us).save_pretrained(made_by_us)
     ours = load_adapter(random_gpt2(), made_by_us)
-    assert adapters.layers_by_target(ours).keys() == {"c_attn", "o"}
+    assert lora_layers(ours).keys() == {"0.c_attn", "0.o", "1.c_attn", "1.o"}
     close(logits(ours), expected)
 
 
@@ -345,25 +354,39 @@ def test_settings_that_change_nothing_are_no_hindrance(settings, tmp_path):
 # q, k and v in one
 
 
+@pytest.mark.parametrize("rslora", [False, True])
 @pytest.mark.parametrize("names", ["q", "k", "v", "qk", "qv", "kv", "qkv"])
-def test_fused_and_split_again(names):
-    pairs = {name: (torch.randn(2, 5), torch.randn(5, 2)) for name in names}
-    A, B = fuse_qkv(dict(reversed(pairs.items())))
-    assert A.shape == (2 * len(names), 5) and B.shape == (15, 2 * len(names))
-    rows = dict(zip("qkv", (B @ A).split(5), strict=True))
-    for name in "qkv":
-        expected = pairs[name][1] @ pairs[name][0] if name in names else torch.zeros(5, 5)
-        torch.testing.assert_close(rows[name], expected)
-    split = split_qkv(A, B, names)
-    assert split.keys() == pairs.keys()
-    assert all(torch.equal(split[name][i], pairs[name][i]) for name in names for i in (0, 1))
+def test_fused_and_split_again(names, rslora):
+    n, power = len(names), 0.5 if rslora else 1
+    ranks = {name: 2 if name in names else 0 for name in "qkv"}
+    parts = {
+        name: Update(torch.randn(r, 5), torch.randn(5, r), 6 if r else 0, torch.rand(5))
+        for name, r in ranks.items()
+    }
+    A, B, alpha, m = fused = fuse_qkv(dict(reversed(parts.items())), rslora)
+    assert A.shape == (2 * n, 5) and B.shape == (15, 2 * n)
+    assert alpha / (2 * n) ** power == pytest.approx(6 / 2**power)
+    rows, lengths = (dict(zip("qkv", whole.split(5), strict=True)) for whole in (B @ A, m))
+    for name, part in parts.items():
+        torch.testing.assert_close(rows[name], part.B @ part.A)
+        assert torch.equal(lengths[name], part.m)
+    split = split_qkv(fused, {name: (2, 6) for name in names})
+    assert list(split) == ["q", "k", "v"]
+    for name, part in parts.items():
+        assert split[name].alpha == part.alpha
+        assert all(torch.equal(split[name][i], part[i]) for i in (0, 1, 3))
 
 
 def test_the_fused_matrices_of_a_case_done_by_hand():
-    A, B = fuse_qkv({"q": (torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0], [4.0]])),
-                     "v": (torch.tensor([[5.0, 6.0]]), torch.tensor([[7.0], [8.0]]))})  # fmt: skip
+    nothing = Update(torch.zeros(0, 2), torch.zeros(2, 0), 0)
+    A, B, alpha, m = fuse_qkv({
+        "q": Update(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0], [4.0]]), 5),
+        "k": nothing,
+        "v": Update(torch.tensor([[5.0, 6.0]]), torch.tensor([[7.0], [8.0]]), 5),
+    })  # fmt: skip
     assert A.tolist() == [[1, 2], [5, 6]]
     assert B.tolist() == [[3, 0], [4, 0], [0, 0], [0, 0], [0, 7], [0, 8]]
+    assert (alpha, m) == (10, None)
 
 
 # Swapping
@@ -511,12 +534,16 @@ def test_a_missing_setting_is_named(name, made_by_peft):
         ("init_lora_weights", "pissa", "init_lora_weights must be a start .* got 'pissa'"),
         ("init_lora_weights", "olora", "init_lora_weights must be"),
         ("init_lora_weights", "loftq", "init_lora_weights must be"),
-        ("use_dora", True, "use_dora is not implemented here, and it is True"),
-        ("use_rslora", True, "use_rslora is not implemented"),
+        ("use_dora", True, r"has no .*h\.0\.attn\.c_attn\.lora_magnitude_vector"),
+        ("use_dora", 1, "use_dora must be true or false, got 1"),
+        ("use_rslora", "yes", "use_rslora must be true or false, got 'yes'"),
         ("lora_bias", True, "lora_bias is not implemented"),
         ("use_qalora", True, "use_qalora is not implemented"),
-        ("rank_pattern", {"c_attn": 4}, "rank_pattern is not implemented here, and it is {'c_attn': 4}"),
-        ("alpha_pattern", {"c_attn": 4}, "alpha_pattern is not implemented"),
+        ("rank_pattern", {"c_attn": 4}, r"must be \(4, 64\) of floats for r = 4, got \(2, 64\)"),
+        ("rank_pattern", {"c_attn": 2.0}, r"rank_pattern must be ranks by .* got \{'c_attn': 2\.0\}"),
+        ("rank_pattern", {"c_attn(": 2}, r"rank_pattern must be .* got \{'c_attn\('"),
+        ("rank_pattern", [2], r"rank_pattern must be .* got \[2\]"),
+        ("alpha_pattern", {"c_attn": -4}, "alpha_pattern must be positive numbers by the names of layers, g"),
         ("modules_to_save", ["lm_head"], "modules_to_save is not implemented"),
         ("layers_to_transform", 0, "layers_to_transform is not implemented here, and it is 0"),
         ("layers_to_transform", [0, 1], "layers_to_transform is not implemented"),
@@ -538,10 +565,7 @@ def test_a_bad_setting_is_named_with_its_value(name, value, message, made_by_pef
 @pytest.mark.parametrize(
     "options",
     [
-        {"use_dora": True},
-        {"use_rslora": True},
         {"lora_bias": True},
-        {"rank_pattern": {"mlp.c_proj": 1}},
         {"modules_to_save": ["ln_f"]},
         {"layers_to_transform": [1]},
         {"init_lora_weights": "pissa"},
@@ -661,8 +685,11 @@ def test_an_attention_that_cannot_be_replaced_is_refused_before_the_old_lora_goe
 @pytest.mark.parametrize(
     "settings",
     [
-        {"r": 2},
+        {"r": 3},
         {"lora_alpha": 18},
+        {"rank_pattern": {}},
+        {"alpha_pattern": {"attn.c_attn": 13}},
+        {"use_rslora": True},
         {"target_modules": ["attn.c_attn"]},
         {"target_modules": ["c_attn", "c_proj"]},
     ],
@@ -672,21 +699,31 @@ def test_a_configuration_from_another_save_is_refused(settings, made_by_us):
     assert_load_refused(made_by_us, f"{CONFIG} and {WEIGHTS} are not from one save")
 
 
+def noted(alpha=6, **ranks):
+    """A note as `save_adapter` writes it, for two blocks."""
+    layers = {f"{i}.{target}": [rank, alpha] for i in (0, 1) for target, rank in ranks.items()}
+    return json.dumps({"use_rslora": False, "layers": layers})
+
+
 @pytest.mark.parametrize(
     ("note", "message"),
     [
         ("", "the note in .* is damaged: ''"),
         ("{", "damaged"),
         ("[1]", "damaged"),
-        ('{"targets": ["q", "v", "o"], "rank": 2}', "damaged"),
-        ('{"targets": ["q", "x"], "rank": 2, "alpha": 6}', "damaged"),
-        ('{"targets": ["q", "v", "o"], "rank": 2.0, "alpha": 6}', "not from one save"),
-        ('{"targets": ["q", "v", "o"], "rank": 2, "alpha": "6"}', "not from one save"),
-        (
-            '{"targets": ["q", "o"], "rank": 4, "alpha": 12}',
-            "attn.c_.* is not made of q, o, as its note says",
-        ),
-        ('{"targets": ["v", "k", "o"], "rank": 2, "alpha": 6}', "is not made of k, v, o"),
+        ("{}", "damaged"),
+        (noted(q=2, v=2, o=2).replace("use_rslora", "rslora"), "damaged"),
+        (noted(q=2, x=2), "damaged"),
+        (noted(q=2, v=2, c_attn=2), "damaged"),
+        (noted(q=2, v=2, o=2).replace("1.q", "0.k"), "damaged"),
+        (noted(q=2.0, v=2, o=2), "damaged"),
+        (noted("6", q=2, v=2, o=2), "damaged"),
+        (noted(q=2, v=3, o=2), r"q, k and v of a block must have one \(rank, alpha\), got"),
+        (noted(q=2, v=2, o=3), "not from one save"),
+        (noted(q=2, k=2, v=2, o=2), "not from one save"),
+        (noted(5, q=2, v=2, o=2), "not from one save"),
+        (noted(q=4, o=2).replace("[4, 6]", "[4, 12]"), "0.attn.c_attn in .* is not made of q, as the note"),
+        (noted(v=2, k=2, o=2), "0.attn.c_attn in this adapter is not made of v, k, as the note in it says"),
     ],
 )
 def test_a_note_that_does_not_fit_is_refused(note, message, made_by_us):
@@ -694,11 +731,11 @@ def test_a_note_that_does_not_fit_is_refused(note, message, made_by_us):
     assert_load_refused(made_by_us, message)
 
 
-@pytest.mark.parametrize("layer", ["attn.c_attn", "attn.c_proj"])
-def test_a_number_outside_the_blocks_is_refused(layer, made_by_us):
-    key = FIRST_B.replace("attn.c_attn", layer)
-    change_tensors(made_by_us, lambda tensors: tensors[key].__setitem__((0, 3), 1.0))
-    assert_load_refused(made_by_us, f"{layer} in this adapter is not made of q, v, o")
+def test_a_number_outside_the_blocks_is_refused(made_by_us):
+    change_tensors(made_by_us, lambda tensors: tensors[FIRST_B].__setitem__((0, 3), 1.0))
+    assert_load_refused(
+        made_by_us, "0.attn.c_attn in this adapter is not made of q, v, as the note in it says"
+    )
 
 
 # Models that are refused
@@ -762,16 +799,6 @@ def test_lora_elsewhere_is_refused(made_by_us):
         assert_unchanged(model, before)
 
 
-def test_two_ranks_in_one_model_are_refused(tmp_path):
-    model = random_gpt2()
-    for block, rank in zip(model.transformer.h, (2, 3), strict=True):
-        block.mlp.c_fc = LinearWithLoRA(block.mlp.c_fc, rank, 6)
-    with pytest.raises(
-        ValueError, match=r"one \(rank, alpha, dropout\), .* \[\(2, 6, 0\.0\), \(3, 6, 0\.0\)\]"
-    ):
-        save_adapter(model, tmp_path)
-
-
 def test_lora_that_came_in_another_way_is_replaced_too(made_by_us):
     model = random_gpt2()
     for block in model.transformer.h:
@@ -781,100 +808,3 @@ def test_lora_that_came_in_another_way_is_replaced_too(made_by_us):
     assert not any(
         module is block.mlp.c_fc for block in model.transformer.h for module in lora_modules(model)
     )
-
-
-# Replacing an adapter: the old one or the new one
-
-
-@pytest.fixture(params=["another kind", "other numbers"])
-def old_and_new(request, tmp_path):
-    """A folder with an adapter, and the model of another one that shall replace it."""
-    save_adapter(adapted_gpt2(("q", "v"), seed=1), tmp_path)
-    (tmp_path / "notes.txt").write_text("mine")
-    rank = 3 if request.param == "another kind" else 2
-    return tmp_path, adapted_gpt2(("q", "v"), rank=rank, alpha=8 if rank == 3 else 6, seed=2)
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def test_an_old_adapter_is_replaced_and_other_files_stay(old_and_new):
-    folder, new = old_and_new
-    save_adapter(new, folder)
-    assert contents(folder).keys() == {WEIGHTS, CONFIG, "notes.txt"}
-    assert torch.equal(logits(load_adapter(random_gpt2(), folder)), logits(new))
-
-
-class Crash(BaseException):
-    pass
-
-
-def crash_from(count, function):
-    """`function`, until it is called for the `count`-th time; from then on every call crashes."""
-    calls = []
-
-    def crashing(*arguments, **options):
-        calls.append(arguments)
-        if len(calls) >= count:
-            raise Crash
-        return function(*arguments, **options)
-
-    return crashing
-
-
-@pytest.mark.parametrize(
-    ("module", "name", "count"),
-    [(adapters, "save", 1), (os, "fsync", 1), (os, "fsync", 2), (os, "replace", 1), (os, "replace", 2)],
-)
-def test_after_an_error_the_old_adapter_is_there(module, name, count, old_and_new, monkeypatch):
-    folder, new = old_and_new
-    before = contents(folder)
-    with monkeypatch.context() as patch:
-        patch.setattr(module, name, crash_from(count, getattr(module, name)))
-        with pytest.raises(Crash):
-            save_adapter(new, folder)
-    assert contents(folder) == before
-    load_adapter(random_gpt2(), folder)
-
-
-@pytest.mark.parametrize("count", [1, 2])
-def test_after_an_error_nothing_is_left_where_nothing_was(count, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", crash_from(count, os.replace))
-        with pytest.raises(Crash):
-            save_adapter(adapted_gpt2(), tmp_path)
-    assert not contents(tmp_path)
-
-
-def test_whenever_the_process_is_killed_there_is_the_old_the_new_or_no_adapter(old_and_new, monkeypatch):
-    folder, new = old_and_new
-    old = contents(folder)
-    seen = []
-
-    def look(function):
-        def looking(*arguments, **options):
-            seen.append(
-                {name: (folder / name).read_bytes() for name in (WEIGHTS, CONFIG) if (folder / name).exists()}
-            )
-            return function(*arguments, **options)
-
-        return looking
-
-    with monkeypatch.context() as patch:
-        for module, name in ((os, "fsync"), (os, "replace"), (Path, "unlink")):
-            patch.setattr(module, name, look(getattr(module, name)))
-        save_adapter(new, folder)
-    now = contents(folder)
-    pairs = [{name: files[name] for name in (WEIGHTS, CONFIG)} for files in (old, now)]
-    assert len(seen) >= 4
-    assert all(state in pairs or CONFIG not in state for state in seen)
-    if old[CONFIG] == now[CONFIG]:
-        assert all(state in pairs for state in seen)
-
-
-def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
-    (tmp_path / "adapter").write_text("mine")
-    with pytest.raises(NotADirectoryError, match=r"an adapter is a folder, but .* is a file"):
-        save_adapter(adapted_gpt2(), tmp_path / "adapter")
-    assert (tmp_path / "adapter").read_text() == "mine"

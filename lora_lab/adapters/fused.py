@@ -1,11 +1,13 @@
 """Separate q, k and v as the one fused layer that PEFT adapts, and back.
 
-PEFT knows GPT-2's Q, K and V only as c_attn. n separate adapters of rank r are one of rank n r on it, if the
-A are stacked and B is block diagonal. The other layers of a block are filled up with zeros to the same rank.
+PEFT knows GPT-2's Q, K and V only as c_attn. Separate adapters of rank r on n of them are one of rank n r on
+it, if the A are stacked and B is block diagonal.
 """
 
+import math
+from typing import NamedTuple
+
 import torch
-from torch.nn import functional as F
 
 from lora_lab.gpt2 import LAYERS
 
@@ -14,58 +16,91 @@ QKV = ("q", "k", "v")  # in the order of c_attn's outputs
 WHOLE = {target: layer for target, layer in LAYERS.items() if target not in QKV}
 
 
-def fuse_qkv(pairs):
-    """{name: (A (r, d), B (d, r))} for n of q, k and v -> (A (n r, d), B (3 d, n r)) for c_attn.
+class Update(NamedTuple):
+    """What was learned about a weight (out, in): A (r, in), B (out, r), alpha, and in DoRA m (out)."""
 
-    The A are stacked. B is block diagonal, each in its rows of [Q | K | V], with zeros in the rows of a
-    missing name. So B A holds each one's own B A in its rows; with n alpha for alpha it is scaled as before.
+    A: torch.Tensor
+    B: torch.Tensor
+    alpha: float
+    m: torch.Tensor | None = None
+
+    @property
+    def kind(self):
+        """(rank, alpha)."""
+        return len(self.A), self.alpha
+
+
+def fuse(updates, rslora=False):
+    """{"0.q": Update, ...} -> {"0.attn.c_attn": Update, ...}. Of q, k and v all are needed or none: one that
+    is not adapted is an Update of rank 0. ValueError if the others have not one rank and alpha.
     """
-    names = [name for name in QKV if name in pairs]
-    d, r = pairs[names[0]][1].shape
-    A = torch.cat([pairs[name][0] for name in names])
-    B = A.new_zeros(3, d, len(names), r)
-    for i, name in enumerate(names):
-        B[QKV.index(name), :, i] = pairs[name][1]
-    return A, B.reshape(3 * d, len(names) * r)
+    return {
+        layer: fuse_qkv(parts, rslora) if parts.keys() <= {*QKV} else parts.popitem()[1]
+        for layer, parts in by_layer(updates).items()
+    }
 
 
-def split_qkv(A, B, names):
-    """The inverse of `fuse_qkv` for n `names`: (A (n r, d), B (3 d, n r)) -> {name: (A (r, d), B (d, r))}.
-    What B has outside its blocks is left out.
+def take_apart(fused, kinds):
+    """The inverse of `fuse` for the `kinds` {"0.q": (rank, alpha), ...}, without updates of rank 0. Zeros
+    that fill up a whole layer to a higher rank are cut off. ValueError if `fuse` does not make `fused` of it.
     """
-    names = [name for name in QKV if name in names]
-    A = A.unflatten(0, (len(names), -1))  # (n, r, d)
-    B = B.unflatten(0, (3, -1)).unflatten(-1, (len(names), -1))  # (3, d, n, r)
-    return {name: (A[i], B[QKV.index(name), :, i]) for i, name in enumerate(names)}
+    updates = {}
+    for layer, of_layer in by_layer(kinds).items():
+        A, B, _, m = fused[layer]
+        if of_layer.keys() <= {*QKV}:
+            parts = split_qkv(fused[layer], of_layer)
+            right = torch.equal(fuse_qkv(parts).B, B)
+        else:
+            ((target, (rank, alpha)),) = of_layer.items()
+            parts = {target: Update(A[:rank], B[:, :rank], alpha, m)}
+            right = not A[rank:].any() and not B[:, rank:].any()
+        if not right:
+            made_of = ", ".join(of_layer)
+            raise ValueError(f"{layer} in this adapter is not made of {made_of}, as the note in it says")
+        updates |= {f"{layer.split('.')[0]}.{target}": parts[target] for target in of_layer}
+    return updates
 
 
-def fused_count(targets):
-    """The n of `fuse_qkv`, or 1 without q, k and v: PEFT's r is n times our rank, its alpha n times ours."""
-    return max(1, sum(name in QKV for name in targets))
-
-
-def to_peft(pairs):
-    """{target: (A, B)} of a block -> {layer: (A, B)}: q, k and v fused, which gives rank n r, and the others
-    filled up with zeros to the same rank.
+def fuse_qkv(parts, rslora=False):
+    """{"q": Update, "k": Update, "v": Update}, (r, d) and (d, r) -> the Update of c_attn, (n r, d) and
+    (3 d, n r), if n of them are not of rank 0. B A holds the B A of each in its rows of [Q | K | V], and is
+    scaled as that.
     """
-    n = fused_count(pairs)
-    fused = {"attn.c_attn": fuse_qkv(pairs)} if pairs.keys() & set(QKV) else {}
-    for name in pairs.keys() & WHOLE:
-        A, B = pairs[name]
-        zeros = (n - 1) * len(A)
-        fused[WHOLE[name]] = F.pad(A, (0, 0, 0, zeros)), F.pad(B, (0, zeros))
-    return fused
+    parts = [parts[name] for name in QKV]
+    _, alpha = fused_kind([part.kind for part in parts if len(part.A)], rslora)
+    A, B = torch.cat([part.A for part in parts]), torch.block_diag(*[part.B for part in parts])
+    return Update(A, B, alpha, None if parts[0].m is None else torch.cat([part.m for part in parts]))
 
 
-def from_peft(fused, targets):
-    """The inverse of `to_peft`. ValueError for matrices that `to_peft` does not make from `targets`."""
-    n = fused_count(targets)
-    pairs = split_qkv(*fused["attn.c_attn"], targets) if {*QKV} & {*targets} else {}
-    for name in WHOLE.keys() & targets:
-        A, B = fused[WHOLE[name]]
-        r = len(A) // n
-        pairs[name] = A[:r], B[:, :r]
-    for layer, pair in to_peft(pairs).items():
-        if not all(map(torch.equal, pair, fused[layer])):
-            raise ValueError(f"{layer} in this adapter is not made of {', '.join(targets)}, as its note says")
-    return pairs
+def split_qkv(fused, kinds):
+    """The inverse of `fuse_qkv` for {"q": (rank, alpha), ...}; a name that is not there gets rank 0. What B
+    has outside its blocks is left out.
+    """
+    ranks, alphas = zip(*[kinds.get(name, (0, 0)) for name in QKV], strict=True)
+    B = [rows.split(ranks, dim=1)[i] for i, rows in enumerate(fused.B.chunk(3))]
+    m = [None] * 3 if fused.m is None else fused.m.chunk(3)
+    return dict(zip(QKV, map(Update, fused.A.split(ranks), B, alphas, m), strict=True))
+
+
+def fused_kind(kinds, rslora):
+    """The (rank, alpha) of a layer for those of its parts. ValueError if the parts differ."""
+    if len(set(kinds)) != 1:
+        raise ValueError(f"q, k and v of a block must have one (rank, alpha), got {kinds}")
+    rank, alpha = kinds[0]
+    return len(kinds) * rank, alpha_for(len(kinds), alpha, rslora)
+
+
+def alpha_for(times, alpha, rslora):
+    """The alpha that scales an update of `times` the rank as `alpha` scaled it: the scale is alpha / r, in
+    rsLoRA alpha / sqrt(r).
+    """
+    return alpha * (math.sqrt(times) if rslora else times)
+
+
+def by_layer(values):
+    """{"0.q": value, ...} -> {"0.attn.c_attn": {"q": value, ...}, ...}."""
+    layers = {}
+    for name, value in values.items():
+        number, target = name.split(".")
+        layers.setdefault(f"{number}.{LAYERS[target]}", {})[target] = value
+    return layers
