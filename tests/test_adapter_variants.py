@@ -3,6 +3,7 @@ each by the other; and what cannot be saved.
 """
 
 import json
+from fractions import Fraction
 
 import pytest
 import torch
@@ -191,17 +192,40 @@ def test_the_smallest_file_is_written_for_q_k_v_and_o(tmp_path):
     assert numbers == 2 * (6 * (64 + 192) + 2 * (64 + 64))
 
 
+def test_layers_of_ones_own_rank_get_precision_mode_and_dropout_of_the_model(tmp_path):
+    peft_gpt2(rank_pattern={r"h\.1\..*": 5}, lora_dropout=0.5).save_pretrained(tmp_path)
+    layers = lora_layers(load_adapter(random_gpt2().bfloat16().train(), tmp_path))
+    assert [layer.rank for layer in layers.values()] == [2, 5]
+    assert all(layer.A.dtype == torch.bfloat16 and layer.dropout.p == 0.5 for layer in layers.values())
+    assert all(module.training for layer in layers.values() for module in layer.modules())
+    layers = lora_layers(load_adapter(random_gpt2().eval(), tmp_path))
+    assert not any(module.training for layer in layers.values() for module in layer.modules())
+
+
+def test_an_alpha_that_json_does_not_know_is_written_as_a_number(tmp_path):
+    save_adapter(adapted_gpt2(("q",), alpha=Fraction(7, 2)), tmp_path)
+    assert json.loads((tmp_path / CONFIG).read_text())["lora_alpha"] == 3.5
+    assert lora_layers(load_adapter(random_gpt2(), tmp_path))["0.q"].alpha == 3.5
+
+
 def test_a_pattern_is_read_as_it_was_written():
     values = {"0.attn.c_attn": 6, "1.attn.c_attn": 6, "0.mlp.c_fc": 2, "1.mlp.c_fc": 3,
               "0.mlp.c_proj": 2, "1.mlp.c_proj": 2}  # fmt: skip
     default, pattern = as_pattern(values)
     assert (default, pattern) == (2, {"attn.c_attn": 6, "h.1.mlp.c_fc": 3})
     assert {name: by_pattern(f"transformer.h.{name}", default, pattern) for name in values} == values
+    assert as_pattern({"0.attn.c_attn": 6, "0.mlp.c_fc": 6, "0.attn.c_proj": 2}) == (6, {"attn.c_proj": 2})
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("h.1.attn.c_attn", 3), ("h.11.attn.c_attn", 2), ("attn.c_attn", 1), ("h.1.xattn.c_attn", 0)],
+    [
+        ("h.1.attn.c_attn", 3),
+        ("h.11.attn.c_attn", 2),
+        ("attn.c_attn", 1),
+        ("h.1.xattn.c_attn", 0),
+        ("attn.c_attn.x", 0),
+    ],
 )
 def test_a_pattern_matches_whole_dotted_parts_and_the_first_that_matches_counts(name, value):
     pattern = {r"h\.1\.attn.c_attn": 3, r"h\..*\.attn.c_attn": 2, "attn.c_attn": 1}

@@ -340,6 +340,7 @@ def test_through_peft_and_back_q_k_v_come_home_as_c_attn(made_by_us):
         {"init_lora_weights": "gaussian", "task_type": None, "inference_mode": False, "revision": "main"},
         {"auto_mapping": {"base_model_class": "GPT2LMHeadModel"}, "a_future_setting": None},
         {"target_modules": "all-linear"},
+        {"rank_pattern": None, "alpha_pattern": None, "use_rslora": None, "use_dora": None},
         {"remove": ("lora_dropout", "bias", "init_lora_weights", "fan_in_fan_out", "task_type")},
     ],
     ids=repr,
