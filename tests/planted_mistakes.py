@@ -170,6 +170,20 @@ PLANTED = {
         ),
     ],
     # lesson 04
+    "check_momentum_bytes": [
+        ("def momentum_bytes(trainable, frozen):\n    return 16 * trainable + 4 * frozen", "this is Adam"),
+        (
+            "def momentum_bytes(trainable, frozen):\n    return 8 * trainable + 4 * frozen",
+            "the mean is missing",
+        ),
+        ("def momentum_bytes(trainable, frozen):\n    return 12 * trainable", "frozen numbers are forgotten"),
+        (
+            "def momentum_bytes(trainable, frozen):\n    return 12 * (trainable + frozen)",
+            "neither a gradient",
+        ),
+        ("def momentum_bytes(trainable, frozen):\n    return 3 * trainable + frozen", "how many bytes"),
+        ("def momentum_bytes(trainable, frozen):\n    return 4_120", "it must be 84"),
+    ],
     "check_numbers_that_fit": [
         (
             "def numbers_that_fit(gigabytes, share):\n    return gigabytes * 10**9 / 16",
@@ -197,71 +211,50 @@ PLANTED = {
             "yours is",
         ),
     ],
-    "check_adapter_numbers": [
+    "check_lightest_block": [
         (
-            "def adapter_numbers(width, layers, bottleneck):\n"
-            "    return layers * (2 * width * bottleneck + bottleneck + width)",
-            "there are two",
-        ),
-        (
-            "def adapter_numbers(width, layers, bottleneck):\n    return 2 * layers * 2 * width * bottleneck",
-            "biases are forgotten",
-        ),
-        (
-            "def adapter_numbers(width, layers, bottleneck):\n"
-            "    return 2 * (2 * width * bottleneck + bottleneck + width)",
-            "this is one block",
-        ),
-        (
-            "def adapter_numbers(width, layers, bottleneck):\n"
-            "    return 2 * layers * (width * bottleneck + bottleneck + width)",
-            "two dense layers",
-        ),
-        (
-            "def adapter_numbers(width, layers, bottleneck):\n    return 2_379_264",
-            "it must be 312",
-        ),
-    ],
-    "check_train_norms": [
-        (
-            "def train_norms(model):\n"
-            "    for name, parameter in model.named_parameters():\n"
-            "        if '.ln_' in name:\n"
-            "            parameter.requires_grad_(True)\n"
+            "def lightest_block(model):\n"
+            "    model.requires_grad_(False)\n"
+            "    model.transformer.h[0].requires_grad_(True)\n"
             "    return model",
-            "it is no layer norm",
+            "how far back",
         ),
         (
-            "def train_norms(model):\n"
+            "def lightest_block(model):\n"
+            "    for block in model.transformer.h[:-1]:\n"
+            "        block.requires_grad_(False)\n"
+            "    return model",
+            "it is in no block",
+        ),
+        (
+            "def lightest_block(model):\n"
             "    for name, parameter in model.named_parameters():\n"
-            "        if '.ln_' not in name:\n"
+            "        if not name.startswith('transformer.h.2.'):\n"
             "            parameter.requires_grad_(False)\n"
             "    return model",
             "set True as well",
         ),
         (
-            "def train_norms(model):\n"
+            "def lightest_block(model):\n"
             "    model.requires_grad_(False)\n"
-            "    for block in model.transformer.h:\n"
-            "        block.ln_1.requires_grad_(True)\n"
-            "        block.ln_2.requires_grad_(True)\n"
+            "    model.transformer.h.requires_grad_(True)\n"
             "    return model",
-            "behind the last block",
+            "more than one block",
         ),
         (
-            "def train_norms(model):\n"
-            "    for name, parameter in model.named_parameters():\n"
-            "        parameter.requires_grad_('.ln_' in name and name.endswith('weight'))\n"
+            "def lightest_block(model):\n"
+            "    model.requires_grad_(False)\n"
+            "    model.transformer.h[-1].mlp.requires_grad_(True)\n"
             "    return model",
-            "a shift (bias)",
+            "train all",
         ),
         (
-            "def train_norms(model):\n"
-            "    for name, parameter in model.named_parameters():\n"
-            "        parameter.requires_grad_('.ln_' in name)",
+            "def lightest_block(model):\n"
+            "    model.requires_grad_(False)\n"
+            "    model.transformer.h[-1].requires_grad_(True)",
             "return the model",
         ),
-        ("def train_norms(model):\n    return model.requires_grad_(False)", "nothing is trainable"),
+        ("def lightest_block(model):\n    return model.requires_grad_(False)", "nothing is trainable"),
     ],
     # lesson 05
     "check_lora_by_hand": [

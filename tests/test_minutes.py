@@ -12,7 +12,6 @@ PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 LIMIT = 30
 # The lessons that are still longer. This list only shrinks.
 TOO_LONG = {
-    "04_why_peft",
     "05_lora_from_scratch",
     "06_attention_with_lora",
     "08_fine_tuning",

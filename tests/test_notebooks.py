@@ -45,7 +45,7 @@ MANIFEST = {
     "01_matrix_rank": {"figures": 3, "sliders": 0, "exercises": 3},
     "02_svd": {"figures": 3, "sliders": 0, "exercises": 3},
     "03_image_compression": {"figures": 8, "sliders": 1, "exercises": 3},
-    "04_why_peft": {"figures": 1, "sliders": 0, "exercises": 3},
+    "04_why_peft": {"figures": 1, "sliders": 1, "exercises": 3},
     "05_lora_from_scratch": {"figures": 3, "sliders": 0, "exercises": 3},
     "06_attention_with_lora": {"figures": 2, "sliders": 0, "exercises": 3},
     "07_gpt2_parameter_counting": {"figures": 2, "sliders": 0, "exercises": 3},

@@ -3,12 +3,31 @@
 import torch
 
 from lora_lab.checks import NotAttempted, attempt, checker
-from lora_lab.gpt2 import random_gpt2
+from lora_lab.gpt2 import gpt2_blocks, random_gpt2
+
+
+@checker
+def check_momentum_bytes(momentum_bytes):
+    """Exercise 4.1: 12 bytes for a trained number, 4 for a frozen one."""
+    count = attempt(momentum_bytes, 10, 1_000)
+    wrong = {
+        4_160: "this is Adam, with two means for each trained number; momentum keeps one",
+        4_080: "this is plain gradient descent: the mean is missing",
+        120: "the frozen numbers are forgotten: their weights must be in memory too",
+        12_120: "a frozen number has neither a gradient nor a mean",
+        1_030: "how many bytes is a number?",
+    }
+    if count in wrong:
+        return wrong[count]
+    for trainable, frozen, right in ((10, 1_000, 4_120), (7, 0, 84), (0, 3, 12)):
+        found = momentum_bytes(trainable, frozen)
+        if found != right:
+            return f"for {trainable} trained and {frozen} frozen it must be {right:,}, yours is {found:,}"
 
 
 @checker
 def check_numbers_that_fit(numbers_that_fit):
-    """Exercise 4.1: bytes / (4 + 12 share)."""
+    """Exercise 4.2: bytes / (4 + 12 share)."""
     count = attempt(numbers_that_fit, 24, 0.01)
     wrong = {
         24e9 / 16: "this is for training everything: a frozen number costs 4 bytes, not 16",
@@ -30,49 +49,33 @@ def check_numbers_that_fit(numbers_that_fit):
 
 
 @checker
-def check_adapter_numbers(adapter_numbers):
-    """Exercise 4.2: two adapters in each block, each 2 d m + m + d."""
-    count = attempt(adapter_numbers, 768, 12, 64)
-    wrong = {
-        1_189_632: "this is one adapter in each block; there are two",
-        2 * 12 * 2 * 768 * 64: "the biases are forgotten: m of the first layer and d of the second",
-        2 * (2 * 768 * 64 + 64 + 768): "this is one block; how many are there?",
-        2 * 12 * (768 * 64 + 64 + 768): "an adapter is two dense layers: one makes it narrow, one wide again",
-    }
-    if count in wrong:
-        return wrong[count]
-    for width, layers, bottleneck, right in ((768, 12, 64, 2_379_264), (10, 3, 2, 312)):
-        found = adapter_numbers(width, layers, bottleneck)
-        if found != right:
-            return (
-                f"for width {width}, {layers} blocks and bottleneck {bottleneck} it must be {right:,}, "
-                f"yours is {found:,}"
-            )
-
-
-@checker
-def check_train_norms(train_norms):
-    """Exercise 4.3: every number of the layer norms asks for a gradient, and no other."""
-    model = random_gpt2()
+def check_lightest_block(lightest_block):
+    """Exercise 4.3: every number of the last block asks for a gradient, and no other."""
+    model = random_gpt2(n_layer=3)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    answer = train_norms(model)
+    answer = lightest_block(model)
     if answer is ...:
         raise NotAttempted
     if answer is not model:
         return "return the model itself, changed in place"
-    found = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    right = {name for name in before if ".ln_" in name}
-    if found - right:
-        return f"{sorted(found - right)[0]} is trainable too: it is no layer norm"
-    if not found:
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    blocks = [
+        {name for name in before if name.startswith(f"transformer.h.{number}.")}
+        for number in range(len(gpt2_blocks(model)))
+    ]
+    if not trained:
         return "nothing is trainable"
-    if "transformer.ln_f.weight" in right - found and "transformer.h.0.ln_1.weight" in found:
-        return "one layer norm is missing: there is another behind the last block"
-    if right - found:
-        return f"{sorted(right - found)[0]} is frozen: a layer norm has a scale (weight) and a shift (bias)"
+    if trained - set().union(*blocks):
+        return f"{sorted(trained - set().union(*blocks))[0]} is trainable too: it is in no block"
+    if trained not in blocks and trained.issuperset(blocks[-1]):
+        return "numbers of more than one block are trainable"
+    if trained in blocks[:-1]:
+        return "another block needs less: how far back must the gradient travel from the loss to this one?"
+    if trained != blocks[-1]:
+        return f"{sorted(blocks[-1] - trained)[0]} is frozen: of the block that you choose, train all"
     if not all(torch.equal(parameter, before[name]) for name, parameter in model.named_parameters()):
         return "the numbers have changed: choose what to train, do not train it"
-    frozen = random_gpt2().requires_grad_(False)
-    train_norms(frozen)
-    if not all(parameter.requires_grad for name, parameter in frozen.named_parameters() if ".ln_" in name):
-        return "given a model in which all is frozen, the layer norms stay frozen: set True as well as False"
+    frozen = random_gpt2(n_layer=3).requires_grad_(False)
+    lightest_block(frozen)
+    if {name for name, parameter in frozen.named_parameters() if parameter.requires_grad} != blocks[-1]:
+        return "given a model in which all is frozen, the block stays frozen: set True as well as False"

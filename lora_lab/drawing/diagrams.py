@@ -9,7 +9,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.patches import Polygon, Rectangle
+from matplotlib.patches import Circle, Polygon, Rectangle
 
 from lora_lab.drawing import A_BLUE, B_GREEN, FROZEN, INK, TRAINED, Picture
 from lora_lab.low_rank import truncate_svd
@@ -213,14 +213,16 @@ def peft_family():
         box(ax, 0.45 + 0.36 * i, 0.62, 0.26, 0.4, "", TRAINED if i < 2 else "white")
     box(ax, 0.35, 1.3, 1.9, 0.62, "model", FROZEN)
     arrow(ax, (1.3, 1.04), (1.3, 1.3))
-    box(ax, 3.0, 0.72, 1.0, 0.55, "layer", FROZEN)
+    box(ax, 3.0, 0.5, 1.0, 0.42, "layer", FROZEN)
     ax.add_patch(
-        Polygon([(3.1, 1.5), (3.9, 1.5), (3.6, 1.75), (3.9, 2.0), (3.1, 2.0), (3.4, 1.75)],
+        Polygon([(3.1, 1.18), (3.9, 1.18), (3.6, 1.4), (3.9, 1.62), (3.1, 1.62), (3.4, 1.4)],
                 facecolor=TRAINED, edgecolor=INK, linewidth=0.8)
     )  # fmt: skip
-    arrow(ax, (3.5, 0.4), (3.5, 0.72))
-    arrow(ax, (3.5, 1.27), (3.5, 1.5))
-    arrow(ax, (3.5, 1.38), (4.2, 1.38), (4.2, 2.14), (3.5, 2.14))
+    for start, end in ((0.25, 0.5), (0.92, 1.18), (1.62, 1.82), (2.02, 2.2)):
+        arrow(ax, (3.5, start), (3.5, end))
+    arrow(ax, (3.5, 1.04), (4.2, 1.04), (4.2, 1.92), (3.6, 1.92))  # the shortcut past the adapter
+    ax.add_patch(Circle((3.5, 1.92), 0.1, facecolor="white", edgecolor=INK, linewidth=0.8))
+    ax.text(3.5, 1.91, "+", ha="center", va="center")
     box(ax, 5.2, 1.0, 1.0, 0.75, "W", FROZEN)
     box(ax, 6.3, 1.0, 0.22, 0.75, "b", TRAINED)
     arrow(ax, (5.7, 0.5), (5.7, 1.0))
