@@ -52,7 +52,7 @@ def counted(notebook):
         elif not cell.metadata.get("jupyter", {}).get("source_hidden"):
             lines += len([line for line in cell.source.splitlines() if line.strip()])
     texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
-    exercises = sum(int(m) for text in texts for m in re.findall(r"^###.*?(\d+) minutes", text, re.M))
+    exercises = sum(int(m) for text in texts for m in re.findall(r"^###.*?(\d+) minutes?\b", text, re.M))
     header = said(notebook)
     seconds = header.seconds if header else SECONDS[0]
     return Minutes(words / WORDS_A_MINUTE + lines / LINES_A_MINUTE, exercises, seconds)

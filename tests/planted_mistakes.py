@@ -59,6 +59,13 @@ PLANTED = {
             "83",
         ),
     ],
+    "check_before_and_after": [
+        ("before = np.eye(4)\nafter = before + np.diag([1, 0, 0, 0])", "15 do not"),
+        ("before = np.eye(4)\nafter = np.ones((4, 4))", "`after` must have full rank"),
+        ("before = np.zeros((4, 4))\nafter = before + np.ones((4, 4))", "yours has rank 0"),
+        ("before = np.eye(4) + 1\nafter = 2 * before", "has rank 4"),
+        ("before = np.eye(3)\nafter = before + np.ones((3, 3))", "4 x 4"),
+    ],
     # lesson 02
     "check_rank_for_energy": [
         ("def rank_for_energy(s, share):\n    return int(np.argmax(energy(s) >= share))", "start at 0"),

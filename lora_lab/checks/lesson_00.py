@@ -1,13 +1,50 @@
-"""Checkers of lesson 00, the self-check of what the course assumes."""
+"""Lesson 00: is everything installed, and the checkers of what the course assumes. Nothing here needs a
+package, so that it runs where one is missing.
+"""
 
-import numpy as np
+import math
+import os
+from importlib import metadata
+from pathlib import Path
 
 from lora_lab.checks import checker
 
 
+def installation_problems(requirements="../requirements.txt"):
+    """One sentence for each thing that is not as the course needs it: two processor cores, and each package
+    of the file `requirements` in the version that it pins. A line with a ";" is for some machines only and is
+    left out. FileNotFoundError if there is no such file.
+    """
+    problems = []
+    if (os.cpu_count() or 1) < 2:
+        problems.append("There is one processor core: everything works, in about twice the time.")
+    for line in Path(requirements).read_text(encoding="utf-8").splitlines():
+        name, _, pinned = line.partition("==")
+        if not pinned or ";" in line:
+            continue
+        version = installed_version(name)
+        if version is None:
+            problems.append(
+                f"{name} is missing: run 'pip install -r requirements.txt' in the course's folder."
+            )
+        elif version != pinned:
+            problems.append(
+                f"{name} is {version}, the course was saved with {pinned}: outputs may differ a little."
+            )
+    return problems
+
+
+def installed_version(name):
+    """The version of an installed package, without a local part such as +cpu; None if it is not there."""
+    try:
+        return metadata.version(name).partition("+")[0]
+    except metadata.PackageNotFoundError:
+        return None
+
+
 @checker
 def check_product(entry):
-    """Question 1: row 1 times column 2 is 1 * 6 + 2 * 8 = 22."""
+    """Question 2: row 1 times column 2 is 1 * 6 + 2 * 8 = 22."""
     if entry == 19:
         return "19 is in the first row and first column"
     if entry == 43:
@@ -20,7 +57,7 @@ def check_product(entry):
 
 @checker
 def check_outer(shape):
-    """Question 2: (3, 4)."""
+    """Question 3: (3, 4)."""
     shape = tuple(shape)
     if shape == (4, 3):
         return "rows come first, and the column of 3 has 3 of them"
@@ -32,7 +69,7 @@ def check_outer(shape):
 
 @checker
 def check_transpose(expression):
-    """Question 3: (A B)^T = B^T A^T."""
+    """Question 4: (A B)^T = B^T A^T."""
     expression = str(expression).replace(" ", "")
     if expression == "A.T@B.T":
         return "A.T is 3 x 2 and B.T is 4 x 3: do these shapes fit together?"
@@ -42,42 +79,42 @@ def check_transpose(expression):
 
 @checker
 def check_norm(length):
-    """Question 4: sqrt(9 + 16) = 5."""
+    """Question 1: sqrt(9 + 16) = 5."""
     if length == 7:
         return "7 is the sum of the entries; square them first"
     if length == 25:
         return "25 is the squared length: take the root"
-    if not np.isclose(float(length), 5):
+    if not math.isclose(float(length), 5):
         return f"the root of the sum of squares is asked for, not {length}"
 
 
 @checker
 def check_orthogonal(vector):
     """Question 5: any non-zero multiple of (1, -2)."""
-    vector = np.asarray(vector, dtype=float)
-    if vector.shape != (2,):
-        return f"a vector of two numbers is asked for, yours has shape {vector.shape}"
-    if not vector.any():
+    numbers = [float(number) for number in vector]
+    if len(numbers) != 2:
+        return f"a vector of two numbers is asked for, yours has {len(numbers)}"
+    if not any(numbers):
         return "the zero vector is perpendicular to everything, and is excluded"
-    product = float(vector @ [2, 1])
+    product = 2 * numbers[0] + numbers[1]
     if product != 0:
         return f"its product with (2, 1) must be zero, yours is {product:g}"
 
 
 @checker
 def check_gradient(gradient):
-    """Question 6: 2 (w x - 1) x = 20."""
+    """Question 7: 2 (w x - 1) x = 20."""
     if gradient == 10:
         return "10 is 2 (w x - 1): the inner derivative, x, is missing"
     if gradient == 25:
         return "25 is the value of the expression; its derivative with respect to w is asked for"
-    if not np.isclose(float(gradient), 20):
+    if not math.isclose(float(gradient), 20):
         return f"the chain rule gives 2 (w x - 1) x, not {gradient}; run the three lines"
 
 
 @checker
 def check_parameters(count):
-    """Question 7: 5 * 10 weights and 5 biases."""
+    """Question 6: 5 * 10 weights and 5 biases."""
     if count == 50:
         return "50 are the weights; what else does the layer add to each output?"
     if count == 60:

@@ -50,3 +50,25 @@ def check_largest_paying_rank(largest_paying_rank):
         right = max(r for r in range(min(rows, columns) + 1) if r * (rows + columns) < rows * columns)
         if largest_paying_rank(rows, columns) != right:
             return f"for {rows} x {columns} it must be {right}, yours is {largest_paying_rank(rows, columns)}"
+
+
+@checker
+def check_before_and_after(before, after):
+    """Exercise 1.4: two 4 x 4 matrices of rank 4, different in every entry, by a change of rank 1."""
+    before, after = np.asarray(before, dtype=float), np.asarray(after, dtype=float)
+    for name, matrix in (("before", before), ("after", after)):
+        if matrix.shape != (4, 4):
+            return f"`{name}` must be 4 x 4, yours has shape {matrix.shape}"
+        rank = np.linalg.matrix_rank(matrix)
+        if rank < 4:
+            return f"`{name}` must have full rank, 4, yours has rank {rank}"
+    change = after - before
+    same = np.argwhere(np.isclose(change, 0))
+    if len(same):
+        row, column = same[0]
+        return (
+            f"every entry must change, and {len(same)} do not, such as the one in row {row}, column {column}"
+        )
+    rank = np.linalg.matrix_rank(change)
+    if rank > 1:
+        return f"`after - before` has rank {rank}: which matrix without a zero has rank 1?"

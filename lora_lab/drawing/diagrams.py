@@ -9,7 +9,9 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import cbook
 from matplotlib.patches import Circle, Polygon, Rectangle
+from PIL import Image
 
 from lora_lab.drawing import A_BLUE, B_GREEN, FROZEN, INK, TRAINED, Picture
 from lora_lab.low_rank import truncate_svd
@@ -52,43 +54,54 @@ def update_pair(ax, x, y):
 
 
 def argument():
-    """The course in three pictures."""
+    """The course in three pictures. A product is drawn with B at its left and A above it, so that the shapes
+    can be seen to fit: B is as high as BA, and A as wide.
+    """
     fig, axes = plt.subplots(1, 3, figsize=(9.6, 3.1))
+    fig.subplots_adjust(0.01, 0.01, 0.99, 0.91, 0.06)
+    photo = np.asarray(Image.open(cbook.get_sample_data("grace_hopper.jpg")).convert("L"), dtype=float)
     rng = np.random.default_rng(0)
-    across, down = np.meshgrid(np.linspace(0, 6, 90), np.linspace(0, 6, 90))
-    scene = (
-        np.sin(across)
-        + np.cos(1.3 * down)
-        + 1.2 * np.sin(0.8 * across + 0.9 * down)
-        + 0.15 * np.cos(across * down)
-    )
-    update = np.outer(rng.standard_normal(90), rng.standard_normal(90)) + 0.7 * rng.standard_normal((90, 90))
+    update = rng.standard_normal((60, 3)) @ rng.standard_normal((3, 51)) + rng.standard_normal((60, 51))
+    wide, high, thin, gap = 1.28, 1.5, 0.2, 0.06
+    left = 1.62 + thin + gap  # of the product
     titles = ("1. Compress a picture", "2. Compress a weight update", "3. Train the compressed form")
-    for ax, title in zip(axes, titles, strict=True):
-        ax.set(xlim=(0, 3.1), ylim=(-0.55, 2.2), aspect="equal")
+    below = ("A picture is a matrix", "What fine-tuning changed is one, too", "That is LoRA")
+    for ax, title, text, sign in zip(axes, titles, below, ("≈", "≈", "+"), strict=True):
         ax.set_title(title, weight="bold")
+        ax.text(0, -0.5, text, va="center")
+        ax.text((wide + 1.62) / 2, high / 2, sign, ha="center", va="center", size=18)
         ax.axis("off")
-    for ax, matrix, colours, name in ((axes[0], scene, "gray", "M"), (axes[1], update, "Oranges", "ΔW")):
-        B, A = truncate_svd(*np.linalg.svd(matrix, full_matrices=False), 5)
-        ax.imshow(matrix, extent=(0, 1.3, 0.5, 1.8), cmap=colours)
-        ax.imshow(B, extent=(1.75, 1.97, 0.5, 1.8), cmap="Greens", aspect="auto")
-        ax.imshow(A, extent=(2.05, 3.05, 1.58, 1.8), cmap="Blues", aspect="auto")
-        ax.text(1.52, 1.15, "≈", ha="center", va="center", size=18)
-        for x, y, text in ((0.65, 0.35, name), (1.86, 0.35, "B"), (2.55, 1.43, "A")):
+    for ax, matrix, rank, colours, name in (
+        (axes[0], photo, 20, "gray", "M"),
+        (axes[1], update, 3, "Oranges", "ΔW"),
+    ):
+        B, A = truncate_svd(*np.linalg.svd(matrix, full_matrices=False), rank)
+        shades = {"cmap": colours, "vmin": matrix.min(), "vmax": matrix.max(), "aspect": "auto"}
+        ax.imshow(matrix, extent=(0, wide, 0, high), **shades)
+        ax.imshow(B @ A, extent=(left, left + wide, 0, high), **shades)
+        # Without their signs, which the SVD leaves open.
+        ax.imshow(abs(B) ** 0.5, extent=(1.62, 1.62 + thin, 0, high), cmap="Greens", aspect="auto")
+        above = (left, left + wide, high + gap, high + gap + thin)
+        ax.imshow(abs(A) ** 0.5, extent=above, cmap="Blues", aspect="auto")
+        for x, y, text in ((wide / 2, -0.16, name), (left + wide / 2, -0.16, "BA"), (1.72, -0.16, "B")):
             ax.text(x, y, text, ha="center", va="center")
-        ax.set(xlim=(0, 3.1), ylim=(-0.55, 2.2), aspect="equal")
-    axes[0].text(0, -0.1, "A picture is a matrix", va="center")
-    axes[1].text(0, -0.1, "What fine-tuning changed is one too", va="center")
-    box(axes[2], 0, 0.5, 1.3, 1.3, "$W_0$\nfrozen", FROZEN)
-    axes[2].text(1.52, 1.15, "+", ha="center", va="center", size=18)
-    axes[2].add_patch(Rectangle((1.7, 0.42), 1.36, 1.46, fill=False, edgecolor=TRAINED, linewidth=2.5))
-    low_rank_pair(axes[2], 1.78, 0.5, 0.92, 1.3)
-    axes[2].text(2.4, 0.85, "trained", color="#a87400", ha="center")
-    axes[2].text(0, -0.1, "That is LoRA", va="center")
+        ax.text(left - gap - 0.04, high + gap + thin / 2, "A", ha="right", va="center")
+    box(axes[2], 0, 0, wide, high, "$W_0$\nfrozen", FROZEN)
+    box(axes[2], 1.62, 0, thin, high, "B", B_GREEN, "white")
+    box(axes[2], left, high + gap, wide, thin, "A", A_BLUE, "white")
+    for patch in axes[2].patches[1:]:
+        patch.set(edgecolor=TRAINED, linewidth=3)
+    dashed = {"fill": False, "edgecolor": INK, "linewidth": 0.8, "linestyle": "--"}
+    axes[2].add_patch(Rectangle((left, 0), wide, high, **dashed))
+    axes[2].text(left + wide / 2, high / 2, "BA", ha="center", va="center")
+    axes[2].text(1.62, -0.16, "A and B are trained", color="#a87400", va="center")
+    for ax in axes:
+        ax.set(xlim=(-0.02, left + wide + 0.05), ylim=(-0.65, high + gap + thin + 0.05), aspect="equal")
     return fig, (
-        "The argument of the course in three pictures. First, a picture M is nearly the product of a thin "
-        "matrix B and a flat matrix A. Second, the change delta W of a weight matrix is treated in the same "
-        "way. Third, the weight W0 stays frozen, and B and A themselves are trained."
+        "The argument of the course in three pictures. First, a photograph M is nearly the product BA of a "
+        "thin matrix B, as high as M, and a flat matrix A, as wide as M. Second, the change delta W of a "
+        "weight matrix is treated in the same way. Third, the weight matrix W0 stays frozen; B and A "
+        "themselves are trained, and BA is added to W0."
     )
 
 

@@ -1,0 +1,59 @@
+"""What lesson 00 says of an installation that is not as the course needs it."""
+
+import os
+import subprocess
+import sys
+from importlib import metadata
+
+import pytest
+from notebook_rules import ROOT
+
+from lora_lab.checks.lesson_00 import installation_problems
+
+
+@pytest.fixture
+def requirements(tmp_path, monkeypatch):
+    """A function that writes a requirements.txt of the given lines, on a computer with two cores."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+
+    def write(*lines):
+        path = tmp_path / "requirements.txt"
+        path.write_text("\n".join(lines))
+        return path
+
+    return write
+
+
+def test_nothing_is_said_when_all_is_as_pinned(requirements):
+    lines = ["# comment", f"numpy=={metadata.version('numpy')}", "-e ."]
+    assert installation_problems(requirements(*lines)) == []
+
+
+def test_a_build_of_the_same_version_is_the_same(requirements, monkeypatch):
+    monkeypatch.setattr(metadata, "version", lambda name: "2.13.0+cpu")
+    assert installation_problems(requirements("torch==2.13.0")) == []
+
+
+def test_a_missing_package_and_another_version_get_a_sentence_each(requirements):
+    missing, other = installation_problems(requirements("no-such-package==1.0", "numpy==0.1"))
+    assert missing.startswith("no-such-package is missing: run 'pip install -r requirements.txt'")
+    assert other.startswith(f"numpy is {metadata.version('numpy')}, the course was saved with 0.1")
+
+
+def test_what_only_some_machines_need_is_left_out(requirements):
+    assert installation_problems(requirements('no-such-package==1.0; sys_platform != "darwin"')) == []
+
+
+def test_a_single_core_is_enough_but_slow(requirements, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    (problem,) = installation_problems(requirements())
+    assert "one processor core" in problem
+
+
+def test_it_needs_no_package():
+    """Or it would stop where it should say what is missing."""
+    code = "import lora_lab.checks.lesson_00, sys; print(*sys.modules)"
+    alone = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert alone.returncode == 0, alone.stderr
+    found = {name.split(".")[0] for name in alone.stdout.split()}
+    assert "lora_lab" in found and found - {"lora_lab", "__main__"} <= sys.stdlib_module_names
