@@ -368,40 +368,42 @@ PLANTED = {
         ),
     ],
     # lesson 07
-    "check_mlp_lora": [
-        ("def mlp_lora(d, layers, rank):\n    return layers * rank * (d + 4 * d)", "one of the two"),
-        ("def mlp_lora(d, layers, rank):\n    return layers * 2 * rank * (d + d)", "4 d"),
-        ("def mlp_lora(d, layers, rank):\n    return 2 * rank * (d + 4 * d)", "one layer"),
-        ("def mlp_lora(d, layers, rank):\n    return layers * 2 * d * 4 * d", "this is the base"),
+    "check_untied": [
+        ("untied = gpt2_parameters(768, 12)", "the tied one"),
+        ("untied = 50_257 * 768", "the second matrix"),
+        ("untied = gpt2_parameters(768, 12) + 50_257 * 768 + 50_257", "has a bias"),
+        ("untied = gpt2_parameters(768, 12) + 768 * 768", "each of 50,257 tokens"),
+        ("untied = gpt2_parameters(768, 12) + 2 * 50_257 * 768", "V d more"),
     ],
     "check_explanation": [
         (
-            "explanation = {39_187_200: ['token vectors'], 28_938_240: ['attention base'], 294_912: ['LoRA on q, v']}",
+            "explanation = {39_187_200: ['token vectors'], 28_643_328: ['attention base'], 1_081_344: ['LoRA on q, v']}",
             "589,824 to explain",
         ),
         (
-            "explanation = {39_187_200: ['the embeddings'], 28_938_240: ['attention base'], 294_912: ['LoRA on q, v']}",
+            "explanation = {39_187_200: ['the embeddings'], 28_643_328: ['attention base'], 1_081_344: ['LoRA on q, v']}",
             "none of the names",
         ),
     ],
-    "check_lora_share": [
+    "check_fused_cost": [
+        ("def fused_cost(d, layers, r):\n    return r, layers * 4 * d * r, 0", "share their directions"),
         (
-            "def lora_share(name, rank, targets):\n"
-            "    model = apply_lora_to_gpt2(empty_gpt2(name), rank, rank, targets)\n"
-            "    return count_trainable_parameters(model) / count_parameters(model)",
-            "in per cent",
+            "def fused_cost(d, layers, r):\n    return 3, layers * 12 * d * r, layers * 6 * d * r",
+            "rank must be 6",
+        ),
+        ("def fused_cost(d, layers, r):\n    return 3 * r, layers * 6 * d * r, 0", "3 d x 3 r"),
+        ("def fused_cost(d, layers, r):\n    return 3 * r, 12 * d * r, 6 * d * r", "one layer"),
+        (
+            "def fused_cost(d, layers, r):\n    return 3 * r, layers * 9 * d * r, layers * 6 * d * r",
+            "A is 3 r x d",
         ),
         (
-            "def lora_share(name, rank, targets):\n"
-            "    model = apply_lora_to_gpt2(empty_gpt2(name), rank, rank, targets)\n"
-            "    return 100 * count_trainable_parameters(model) / count_parameters(empty_gpt2(name))",
-            "with the new ones",
+            "def fused_cost(d, layers, r):\n    return 3 * r, layers * 12 * d * r, layers * 3 * d * r",
+            "not zero",
         ),
         (
-            "def lora_share(name, rank, targets):\n"
-            "    model = apply_lora_to_gpt2(empty_gpt2('gpt2'), 8, 8, ('c_attn',))\n"
-            "    return 100 * count_trainable_parameters(model) / count_parameters(model)",
-            "all three arguments",
+            "def fused_cost(d, layers, r):\n    return 3 * r, layers * 12 * d * r, layers * 8 * d * r",
+            "all is zero but",
         ),
     ],
     # lesson 08

@@ -48,7 +48,7 @@ MANIFEST = {
     "04_why_peft": {"figures": 1, "sliders": 1, "exercises": 3},
     "05_lora_from_scratch": {"figures": 3, "sliders": 0, "exercises": 3},
     "06_attention_with_lora": {"figures": 2, "sliders": 0, "exercises": 3},
-    "07_gpt2_parameter_counting": {"figures": 2, "sliders": 0, "exercises": 3},
+    "07_gpt2_parameter_counting": {"figures": 3, "sliders": 2, "exercises": 3},
     "08_fine_tuning": {"figures": 4, "sliders": 0, "exercises": 3},
     "09_why_low_rank_works": {"figures": 7, "sliders": 0, "exercises": 3},
     "10_choosing_lora": {"figures": 7, "sliders": 0, "exercises": 3},

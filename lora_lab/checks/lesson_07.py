@@ -1,26 +1,24 @@
 """Checkers of lesson 07, GPT-2 parameter counting."""
 
+import torch
+
+from lora_lab.adapters.fused import QKV, fuse_qkv
 from lora_lab.checks import NotAttempted, attempt, checker, is_blank
-from lora_lab.counting import count_parameters, count_trainable_parameters
-from lora_lab.gpt2 import apply_lora_to_gpt2, empty_gpt2
 
 
 @checker
-def check_mlp_lora(mlp_lora):
-    """Exercise 7.1: layers * 2 * rank * (d + 4 d) = 10 * d * rank * layers."""
-    count = attempt(mlp_lora, 768, 12, 8)
-    if count == 368_640:
-        return "this is one of the two matrices"
-    if count == 294_912:
-        return "two square matrices would cost that; one side of the MLP's is 4 d"
-    if count == 61_440:
-        return "this is one layer; how many are there?"
-    if count == 4 * 2 * 768 * 768 * 12:
-        return "this is the base; LoRA trains rank * (in + out) per matrix"
-    if count != 737_280:
-        return f"for GPT-2 small at rank 8 it must be 12 * 2 * 8 * (768 + 3072), yours is {count:,}"
-    if mlp_lora(10, 3, 2) != 600:
-        return f"for d = 10, 3 layers and rank 2 it must be 600, yours is {mlp_lora(10, 3, 2)}"
+def check_untied(untied):
+    """Exercise 7.1: 124,439,808 and V d more."""
+    if untied == 124_439_808:
+        return "this is the tied one: its output layer has no numbers of its own"
+    if untied == 38_597_376:
+        return "this is the second matrix; how many parameters has the whole model?"
+    if untied == 124_439_808 + 38_597_376 + 50_257:
+        return "this output layer has a bias, and it should have none"
+    if untied == 124_439_808 + 768 * 768:
+        return "the output layer turns 768 numbers into a score for each of 50,257 tokens"
+    if untied != 163_037_184:
+        return f"it must be V d more than the tied one's 124,439,808, yours is {untied:,}"
 
 
 @checker
@@ -30,12 +28,13 @@ def check_explanation(explanation):
         "LoRA on q, k, v, o": 589_824,
         "LoRA on q, v": 294_912,
         "token vectors": 38_597_376,
+        "position vectors": 786_432,
         "attention base": 28_348_416,
         "MLP base": 56_669_184,
     }
     if any(is_blank(names) for names in explanation.values()):
         raise NotAttempted
-    for count in (39_187_200, 28_938_240, 294_912):
+    for count in (39_187_200, 28_643_328, 1_081_344):
         names = explanation[count]
         if isinstance(names, str):
             names = [names]
@@ -49,23 +48,26 @@ def check_explanation(explanation):
 
 
 @checker
-def check_lora_share(lora_share):
-    """Exercise 7.3: 100 * trainable / all, with LoRA's own numbers among all."""
-    share = attempt(lora_share, "gpt2", 8, ("c_attn",))
-    model = apply_lora_to_gpt2(empty_gpt2("gpt2"), 8, 8, ("c_attn",))
-    trainable, total = count_trainable_parameters(model), count_parameters(model)
-    right = 100 * trainable / total
-    if abs(share - right / 100) < 1e-7:
-        return "this is a fraction; in per cent it is a hundred times as much"
-    if abs(share - 100 * trainable / (total - trainable)) < 1e-6:
-        return "you divide by the pretrained numbers alone; PEFT divides by all, with the new ones"
-    if abs(share - 100 * (total - trainable) / total) < 1e-6:
-        return "this is the share that is frozen"
-    if abs(share - right) > 1e-6:
-        return f"for c_attn of GPT-2 small at r = 8 PEFT says {right:.4f} %, yours is {share:.4f}"
-    model = apply_lora_to_gpt2(empty_gpt2("gpt2-medium"), 4, 4, ("q", "v"))
-    right = 100 * count_trainable_parameters(model) / count_parameters(model)
-    if abs(lora_share("gpt2-medium", 4, ("q", "v")) - right) > 1e-6:
-        return (
-            f"for q and v of gpt2-medium at r = 4 it must be {right:.4f} %: does it use all three arguments?"
-        )
+def check_fused_cost(fused_cost):
+    """Exercise 7.3: 3 r, and in all layers 12 d r numbers, 6 d r of them zero. Held against `fuse_qkv`."""
+    for d, layers, r in ((16, 3, 2), (10, 1, 4)):
+        rank, numbers, zeros = attempt(fused_cost, d, layers, r)
+        A, B = fuse_qkv({name: (torch.ones(r, d), torch.ones(d, r)) for name in QKV})
+        where = f"for d = {d}, {layers} layers and r = {r}"
+        if rank == r:
+            return "with one A of rank r the three would share their directions: they have three A"
+        if rank != len(A):
+            return f"the rank must be {len(A)} {where}, yours is {rank}"
+        stored, filled = layers * (A.numel() + B.numel()), layers * int((B == 0).sum())
+        if numbers == layers * 6 * d * r:
+            return "this is what the three hold separately; the one large B is 3 d x 3 r"
+        if layers > 1 and numbers == stored // layers:
+            return "this is one layer; how many are there?"
+        if numbers != stored:
+            return f"A is 3 r x d and B is 3 d x 3 r: {stored} numbers {where}, yours are {numbers}"
+        if zeros == layers * 3 * d * r:
+            return "this is what is not zero in B: each of its three B is d x r"
+        if zeros != filled:
+            return (
+                f"in the large B all is zero but three blocks of d x r: {filled} {where}, yours are {zeros}"
+            )
