@@ -244,6 +244,20 @@ def test_a_walk_visits_every_position_and_goes_back():
     assert [slider.value for slider in explorer.sliders.values()] == [2, 5]
 
 
+@pytest.mark.parametrize(
+    "most, ranks", [(2, [1, 9]), (3, [1, 5, 9]), (5, [1, 3, 5, 7, 9]), (99, range(1, 10))]
+)
+def test_a_short_walk_goes_to_both_ends_and_between(most, ranks):
+    visited = set()
+
+    def watched(rank):
+        visited.add(rank)
+        return figure(), "a line"
+
+    assert Explorer(watched, rank=range(1, 10)).faults(most) == []
+    assert visited == set(ranks)
+
+
 def test_a_walk_reports_the_one_position_that_fails():
     assert Explorer(draw, rank=[1, 2, 8, 4]).faults() == ["rank = 8: ZeroDivisionError: no <rank> 8"]
     assert Explorer(draw, rank=[8]).faults() == ["rank = 8: ZeroDivisionError: no <rank> 8"]

@@ -50,30 +50,30 @@ class Explorer:
         except Exception:
             self.picture.value = f"<pre>{html.escape(traceback.format_exc())}</pre>"
 
-    def faults(self):
+    def faults(self, most=None):
         """The positions at which nothing could be drawn, each with its error, after a walk of every slider
-        from end to end, with the others at their first positions and then at their last. The sliders end
-        where they were.
+        from end to end, with the others at their first positions and then at their last: through all its
+        positions, or the two ends and others between, `most` in all. The sliders end where they were.
         """
         start = [slider.index for slider in self.sliders.values()]
         found = {}
-        for places in (start, *self.walk(), start):
+        for places in (*dict.fromkeys(self.walk(most)), start):
             for slider, place in zip(self.sliders.values(), places, strict=True):
                 slider.index = place
             if self.picture.value.startswith("<pre>"):
                 where = ", ".join(f"{name} = {slider.value}" for name, slider in self.sliders.items())
-                found[where] = (
-                    html.unescape(self.picture.value).removesuffix("</pre>").strip().splitlines()[-1]
-                )
+                error = html.unescape(self.picture.value).removesuffix("</pre>")
+                found[where] = error.strip().splitlines()[-1]
         return [f"{where}: {error}" for where, error in found.items()]
 
-    def walk(self):
+    def walk(self, most):
         """The positions of all sliders, for each step of `faults`."""
         lengths = [len(slider.options) for slider in self.sliders.values()]
         for others in ([0] * len(lengths), [length - 1 for length in lengths]):
             for moved, length in enumerate(lengths):
-                for place in range(length):
-                    yield [*others[:moved], place, *others[moved + 1 :]]
+                steps = min(most or length, length) - 1
+                for place in (step * (length - 1) // max(steps, 1) for step in range(steps + 1)):
+                    yield (*others[:moved], place, *others[moved + 1 :])
 
     def __repr__(self):
         return f"A slider over {' and '.join(self.sliders)}: run this cell in JupyterLab to move it."
