@@ -2,7 +2,7 @@
 
 import torch
 
-from lora_lab.adapters.fused import QKV, fuse_qkv
+from lora_lab.adapters.fused import QKV, Update, fuse_qkv
 from lora_lab.checks import NotAttempted, attempt, checker, is_blank
 
 
@@ -52,7 +52,7 @@ def check_fused_cost(fused_cost):
     """Exercise 7.3: 3 r, and in all layers 12 d r numbers, 6 d r of them zero. Held against `fuse_qkv`."""
     for d, layers, r in ((16, 3, 2), (10, 1, 4)):
         rank, numbers, zeros = attempt(fused_cost, d, layers, r)
-        A, B = fuse_qkv({name: (torch.ones(r, d), torch.ones(d, r)) for name in QKV})
+        A, B, *_ = fuse_qkv({name: Update(torch.ones(r, d), torch.ones(d, r), alpha=r) for name in QKV})
         where = f"for d = {d}, {layers} layers and r = {r}"
         if rank == r:
             return "with one A of rank r the three would share their directions: they have three A"
