@@ -67,13 +67,11 @@ PLANTED = {
         ("before = np.eye(3)\nafter = before + np.ones((3, 3))", "4 x 4"),
     ],
     # lesson 02
-    "check_rank_for_energy": [
-        ("def rank_for_energy(s, share):\n    return int(np.argmax(energy(s) >= share))", "start at 0"),
-        (
-            "def rank_for_energy(s, share):\n    return int(np.argmax(np.cumsum(s) / s.sum() >= share)) + 1",
-            "squares",
-        ),
-        ("def rank_for_energy(s, share):\n    return int((energy(s) <= share).sum()) + 1", "at least"),
+    "check_by_eye": [
+        ("by_eye = (2, -3)", "negative"),
+        ("by_eye = (2, 3)", "largest comes first"),
+        ("by_eye = (0, 0)", "how long are they"),
+        ("by_eye = (3, 2, 0)", "two singular values"),
     ],
     "check_balanced_factors": [
         (
@@ -95,16 +93,11 @@ PLANTED = {
             "(9, 3)",
         ),
     ],
-    "check_control_matrix": [
-        ("def control_matrix(M, rng):\n    return rng.standard_normal(M.shape)", "times as large"),
-        (
-            "def control_matrix(M, rng):\n"
-            "    noise = rng.random(M.shape)\n"
-            "    return noise * np.linalg.norm(M) / np.linalg.norm(noise)",
-            "mean of zero",
-        ),
-        ("def control_matrix(M, rng):\n    return np.full(M.shape, np.sqrt((M**2).mean()))", "twice"),
-        ("def control_matrix(M, rng):\n    return rng.standard_normal(M.shape[0])", "shape"),
+    "check_worst_matrix": [
+        ("worst = np.random.default_rng(0).standard_normal((8, 8))", "not all equal"),
+        ("worst = np.ones((8, 8))", "full rank"),
+        ("worst = np.zeros((8, 8))", "no energy"),
+        ("worst = np.eye(4)", "(4, 4)"),
     ],
     # lesson 03
     "check_break_even_in_bytes": [
