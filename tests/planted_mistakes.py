@@ -100,49 +100,19 @@ PLANTED = {
         ("worst = np.eye(4)", "(4, 4)"),
     ],
     # lesson 03
-    "check_break_even_in_bytes": [
-        (
-            "def break_even_in_bytes(height, width, bytes_per_number):\n"
-            "    return height * width // (height + width)",
-            "counts numbers",
-        ),
-        (
-            "def break_even_in_bytes(height, width, bytes_per_number):\n"
-            "    return height * width // (4 * (height + width))",
-            "138",
-        ),
-        (
-            "def break_even_in_bytes(height, width, bytes_per_number):\n"
-            "    return height * width // (bytes_per_number * (height + width))",
-            "exactly as many",
-        ),
+    "check_unchanged": [
+        ('unchanged = ["mirrored"]', "quarter turn, its singular values are the same"),
+        ('unchanged = ["mirrored", "quarter turn", "negative"]', "negative, its rank is 2"),
+        ('unchanged = ["mirrored", "quarter turn", "pixels shuffled"]', "pixels shuffled, its rank is 4"),
+        ('unchanged = ["mirrored", "quarter turn", "half as bright"]', "half as bright, its rank is 1"),
+        ('unchanged = "upside down"', "there is no change"),
     ],
-    "check_rank_for_psnr": [
-        (
-            "def rank_for_psnr(s, shape, target):\n"
-            "    for rank in range(len(s)):\n"
-            "        error = eckart_young_error(s, rank) ** 2 / (shape[0] * shape[1])\n"
-            "        if error == 0 or 10 * np.log10(255**2 / error) >= target:\n"
-            "            return rank + 1",
-            "one rank too many",
-        ),
-        (
-            "def rank_for_psnr(s, shape, target):\n"
-            "    for rank in range(1, len(s) + 1):\n"
-            "        error = eckart_young_error(s, rank) ** 2\n"
-            "        if error == 0 or 10 * np.log10(255**2 / error) >= target:\n"
-            "            return rank",
-            "divided by the pixels",
-        ),
-        (
-            "def rank_for_psnr(s, shape, target):\n"
-            "    for rank in range(1, len(s)):\n"
-            "        error = eckart_young_error(s, rank) ** 2 / (shape[0] * shape[1])\n"
-            "        if error > 0 and 10 * np.log10(255**2 / error) >= target:\n"
-            "            return rank\n"
-            "    return len(s)",
-            "every target is reached",
-        ),
+    "check_stubborn_picture": [
+        ("stubborn = np.eye(16)", "0 or 255"),
+        ("stubborn = 255 * np.eye(8)", "(16, 16)"),
+        ("stubborn = 255 * (np.indices((16, 16)).sum(axis=0) % 2)", "only 2"),
+        ("stubborn = 255 * np.tri(16)", "fewer white pixels"),
+        ("stubborn = np.zeros((16, 16))", "only 0"),
     ],
     "check_compress_side_by_side": [
         (

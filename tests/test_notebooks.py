@@ -44,7 +44,7 @@ MANIFEST = {
     "00_start_here": {"figures": 0, "sliders": 0, "exercises": 7},
     "01_matrix_rank": {"figures": 4, "sliders": 1, "exercises": 4},
     "02_svd": {"figures": 5, "sliders": 2, "exercises": 3},
-    "03_image_compression": {"figures": 8, "sliders": 1, "exercises": 3},
+    "03_image_compression": {"figures": 9, "sliders": 1, "exercises": 3},
     "04_why_peft": {"figures": 1, "sliders": 1, "exercises": 3},
     "05_lora_from_scratch": {"figures": 3, "sliders": 0, "exercises": 3},
     "06_attention_with_lora": {"figures": 2, "sliders": 0, "exercises": 3},

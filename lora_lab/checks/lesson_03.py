@@ -4,43 +4,48 @@ import numpy as np
 
 from lora_lab.checks import attempt, checker
 from lora_lab.images import decompose, psnr, reconstruct
-from lora_lab.low_rank import eckart_young_error
+
+CHANGES = {  # of a picture, all with the pixels of the old one or made of them one by one
+    "mirrored": lambda picture: picture[:, ::-1],
+    "quarter turn": np.rot90,
+    "negative": lambda picture: 255 - picture,
+    "half as bright": lambda picture: picture / 2,
+    "pixels shuffled": lambda picture: np.random.default_rng(3).permuted(picture, axis=None),
+}
 
 
 @checker
-def check_break_even_in_bytes(break_even_in_bytes):
-    """Exercise 3.1: the largest r with bytes_per_number * r * (height + width) < height * width."""
-    rank = attempt(break_even_in_bytes, 600, 512, 4)
-    if rank == 276:
-        return "276 counts numbers; a number in B or A takes 4 bytes, a pixel takes one"
-    if rank != 69:
-        return f"for 600 x 512 in float32 rank 69 takes 306,912 bytes and 70 takes 311,360; yours is {rank}"
-    if break_even_in_bytes(600, 512, 2) != 138:
-        return f"in float16 (2 bytes) it must be 138, yours is {break_even_in_bytes(600, 512, 2)}"
-    if break_even_in_bytes(64, 64, 4) != 7:
-        return (
-            "for 64 x 64 in float32, rank 8 takes exactly as many bytes as the pixels: fewer is asked for, "
-            f"so 7, yours is {break_even_in_bytes(64, 64, 4)}"
-        )
+def check_unchanged(unchanged):
+    """Exercise 3.1: the names of the CHANGES that leave the singular values of every picture as they are."""
+    names = [unchanged] if isinstance(unchanged, str) else list(unchanged)
+    for name in names:
+        if name not in CHANGES:
+            return f"there is no change {name!r}; the five are {', '.join(CHANGES)}"
+    picture = np.outer(np.arange(1, 5), [10, 50, 50, 10, 30, 20])  # of rank 1
+    before = np.linalg.svd(picture, compute_uv=False)
+    for name, change in CHANGES.items():
+        after = np.linalg.svd(change(picture), compute_uv=False)
+        keeps = np.allclose(before[:4], after[:4])
+        if keeps != (name in names):
+            told = f"its rank is {np.linalg.matrix_rank(change(picture))}, s_1 is {after[0]:.0f}"
+            told = told if not keeps else "its singular values are the same"
+            return f"take a picture of rank 1 with s_1 = {before[0]:.0f}: {name}, {told}"
 
 
 @checker
-def check_rank_for_psnr(rank_for_psnr):
-    """Exercise 3.2: the smallest k with 10 log10(255^2 / (error_k^2 / pixels)) >= target."""
-    shape = (30, 20)
-    s = 2000.0 * 0.7 ** np.arange(20)
-    quality = [10 * np.log10(255**2 * 600 / eckart_young_error(s, rank) ** 2) for rank in range(1, 20)]
-    for rank in (3, 8, 15):
-        target = quality[rank - 1] - 0.1
-        found = attempt(rank_for_psnr, s, shape, target)
-        if found == rank - 1:
-            return "one rank short: does your first error belong to rank 1?"
-        if found == rank + 1:
-            return "one rank too many: the smallest rank that reaches the target is asked for"
-        if found != rank:
-            return f"for {target:.1f} dB it must be {rank}, not {found}; is the error divided by the pixels?"
-    if rank_for_psnr(np.array([900.0, 500.0, 0.0]), (4, 3), 300.0) != 2:
-        return "when nothing is cut off the error is 0 and every target is reached: here at rank 2"
+def check_stubborn_picture(stubborn):
+    """Exercise 3.2: 16 x 16 pixels of 0 and 255 whose 16 singular values are equal."""
+    picture = np.asarray(stubborn, dtype=float)
+    if picture.shape != (16, 16):
+        return f"the picture must have the shape (16, 16), yours has {picture.shape}"
+    if not np.isin(picture, (0, 255)).all():
+        return f"a pixel must be 0 or 255, yours go from {picture.min():.0f} to {picture.max():.0f}"
+    s = np.linalg.svd(picture, compute_uv=False)
+    if np.allclose(s, s[0]) and s[0] > 0:
+        return None
+    if (rank := np.linalg.matrix_rank(picture)) < 16:
+        return f"its rank is only {rank}: a row must never be a mixture of the other rows"
+    return f"its rank is 16, but its singular values go from {s[0]:.0f} to {s[-1]:.0f}: fewer white pixels?"
 
 
 @checker
