@@ -1,4 +1,4 @@
-"""SelfAttentionWithLoRA: GPT-2's self-attention with LoRA on Q, K, V and O. Lesson 06 builds it.
+"""SelfAttentionWithLoRA: GPT-2's self-attention with LoRA on Q, K, V and O. Lesson 08 builds it.
 
 Attention: softmax(Q K^T / sqrt(d_head) + mask) V, then O. Vaswani et al., arXiv 1706.03762, section 3.2.
 """

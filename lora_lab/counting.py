@@ -1,4 +1,4 @@
-"""Parameters, counted on a model and from a closed formula. Lesson 07 builds on this file."""
+"""Parameters, counted on a model and from a closed formula. Lesson 09 builds on this file."""
 
 from lora_lab.low_rank import check_rank
 

@@ -1,4 +1,4 @@
-"""A GPT-2 to practise on, LoRA put into it, and taken out again. Lessons 06 and 07 build on this file."""
+"""A GPT-2 to practise on, LoRA put into it, and taken out again. Lessons 08 and 09 build on this file."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An update goes into its frozen weight, W = W0 + (alpha / r) B A, and out again. Lesson 05 uses it.
+"""An update goes into its frozen weight, W = W0 + (alpha / r) B A, and out again. Lesson 06 uses it.
 
 A merged layer is another object, of class `Merged`, in the place of the one with LoRA. It holds a weight of
 its own, the sum; the layer with LoRA waits beside it, untouched, to be put back. So nothing is subtracted,

@@ -1,4 +1,4 @@
-"""Weights in 4 bits: levels, blocks, bytes, and scales in 8 bits. Lesson 11 builds on this file. Dettmers et
+"""Weights in 4 bits: levels, blocks, bytes, and scales in 8 bits. Lesson 13 builds on this file. Dettmers et
 al., QLoRA, arXiv 2305.14314, section 3.
 
 A weight is cut into blocks of 64 numbers. Each block is divided by its largest absolute value, its absmax,

@@ -1,5 +1,5 @@
 """What an update of a weight looks like: how many directions it needs, which ones, and what it does to the
-weight. Lesson 09 builds this file.
+weight. Lesson 11 builds this file.
 
 The singular value decomposition of an update delta_W (out, in) is U diag(s) V^T. A direction is a term
 s_i u_i v_i^T of it, a *subspace* is what some orthonormal columns span. Matrices are numpy arrays; torch

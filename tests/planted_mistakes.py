@@ -267,6 +267,7 @@ PLANTED = {
             "best approximation",
         ),
     ],
+    # lesson 06
     "check_repaired_lora": [
         ("RepairedLoRA = BrokenLoRA", "who are the others"),
         (
@@ -289,7 +290,7 @@ PLANTED = {
             "before training",
         ),
     ],
-    # lesson 06
+    # lesson 07
     "check_causal_mask": [
         (
             "def causal_mask(t, T):\n    return torch.ones(t, T, dtype=torch.bool).tril()",
@@ -303,6 +304,7 @@ PLANTED = {
         ("def causal_mask(t, T):\n    return torch.ones(t, T).tril(T - t)", "bool"),
         ("def causal_mask(t, T):\n    return torch.ones(T, T, dtype=torch.bool).tril()", "shape"),
     ],
+    # lesson 08
     "check_fused_update": [
         ("def fused_update(q, k, v):\n    return torch.cat([q, k, v], dim=1)", "transpose it"),
         ("def fused_update(q, k, v):\n    return torch.cat([q, k, v])", "side by side"),
@@ -330,7 +332,7 @@ PLANTED = {
             "4.0",
         ),
     ],
-    # lesson 07
+    # lesson 09
     "check_untied": [
         ("untied = gpt2_parameters(768, 12)", "the tied one"),
         ("untied = 50_257 * 768", "the second matrix"),
@@ -369,7 +371,7 @@ PLANTED = {
             "all is zero but",
         ),
     ],
-    # lesson 08
+    # lesson 10
     "check_perplexity": [
         (
             "def perplexity(losses):\n    return sum(math.exp(loss) for loss in losses) / len(losses)",
@@ -419,7 +421,7 @@ PLANTED = {
             "between two end-of-text tokens",
         ),
     ],
-    # lesson 09
+    # lesson 11
     "check_intrinsic_dimension": [
         (
             "def intrinsic_dimension(losses, base, full):\n    return min(losses, key=losses.get)",
@@ -483,7 +485,7 @@ PLANTED = {
             "same shape",
         ),
     ],
-    # lesson 11
+    # lesson 13
     "check_bits_per_weight": [
         (
             "def bits_per_weight(block_size, scales_block=None):\n    return 32 / block_size",
@@ -565,7 +567,7 @@ PLANTED = {
             "nothing moves",
         ),
     ],
-    # lesson 10
+    # lesson 12
     "check_same_run": [
         (
             "def same_run(alpha, new_alpha, rate):\n    c = alpha / new_alpha\n    return c, c * rate",

@@ -1,4 +1,4 @@
-"""The stored runs of lesson 08: complete, what the package makes, and what the lesson says of them."""
+"""The stored runs of lesson 10: complete, what the package makes, and what the lesson says of them."""
 
 import json
 import math

@@ -46,13 +46,15 @@ MANIFEST = {
     "02_svd": {"figures": 5, "sliders": 2, "exercises": 3},
     "03_image_compression": {"figures": 9, "sliders": 1, "exercises": 3},
     "04_why_peft": {"figures": 1, "sliders": 1, "exercises": 3},
-    "05_lora_from_scratch": {"figures": 3, "sliders": 0, "exercises": 3},
-    "06_attention_with_lora": {"figures": 2, "sliders": 0, "exercises": 3},
-    "07_gpt2_parameter_counting": {"figures": 3, "sliders": 2, "exercises": 3},
-    "08_fine_tuning": {"figures": 4, "sliders": 0, "exercises": 3},
-    "09_why_low_rank_works": {"figures": 7, "sliders": 0, "exercises": 3},
-    "10_choosing_lora": {"figures": 7, "sliders": 0, "exercises": 3},
-    "11_qlora": {"figures": 5, "sliders": 0, "exercises": 3},
+    "05_lora_from_scratch": {"figures": 2, "sliders": 0, "exercises": 2},
+    "06_scaling_and_merging": {"figures": 1, "sliders": 0, "exercises": 1},
+    "07_inside_gpt2": {"figures": 1, "sliders": 0, "exercises": 1},
+    "08_attention_with_lora": {"figures": 1, "sliders": 0, "exercises": 2},
+    "09_gpt2_parameter_counting": {"figures": 3, "sliders": 2, "exercises": 3},
+    "10_fine_tuning": {"figures": 4, "sliders": 0, "exercises": 3},
+    "11_why_low_rank_works": {"figures": 7, "sliders": 0, "exercises": 3},
+    "12_choosing_lora": {"figures": 7, "sliders": 0, "exercises": 3},
+    "13_qlora": {"figures": 5, "sliders": 0, "exercises": 3},
 }
 
 

@@ -1,4 +1,4 @@
-"""Whoever has another GPT-2 runs the same cells: lesson 08 with a model of GPT-2 small's true shape."""
+"""Whoever has another GPT-2 runs the same cells: lesson 10 with a model of GPT-2 small's true shape."""
 
 import nbformat
 import pytest
@@ -35,9 +35,9 @@ def gpt2_small(tmp_path):
     return tmp_path
 
 
-def test_lesson_08_runs_on_a_model_of_the_shape_of_gpt2_small(gpt2_small, monkeypatch):
+def test_lesson_10_runs_on_a_model_of_the_shape_of_gpt2_small(gpt2_small, monkeypatch):
     monkeypatch.setenv("LORA_LAB_MODEL", str(gpt2_small))
-    lesson = nbformat.read(NOTEBOOKS / "08_fine_tuning.ipynb", 4)
+    lesson = nbformat.read(NOTEBOOKS / "10_fine_tuning.ipynb", 4)
     lesson.cells.insert(0, nbformat.v4.new_code_cell(SHORTER))
     NotebookClient(lesson, timeout=120, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
     outputs = [output for cell in lesson.cells for output in cell.get("outputs", [])]

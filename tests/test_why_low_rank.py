@@ -1,4 +1,4 @@
-"""The stored runs of lesson 09: complete, what the package makes, and what the lesson says of them."""
+"""The stored runs of lesson 11: complete, what the package makes, and what the lesson says of them."""
 
 import numpy as np
 import pytest

@@ -1,67 +1,39 @@
-"""Checkers of lesson 06, attention with LoRA."""
+"""Checkers of lesson 06, scaling and merging."""
 
 import torch
+from torch import nn
+from torch.nn import functional as F
 
-from lora_lab.checks import attempt, checker
+from lora_lab.checks import checker
 
 
 @checker
-def check_causal_mask(causal_mask):
-    """Exercise 6.1: True at (i, j) if j <= T - t + i."""
-    for t, T in ((4, 4), (1, 4), (2, 5)):
-        mask = attempt(causal_mask, t, T)
-        if not isinstance(mask, torch.Tensor) or mask.shape != (t, T):
-            return f"for t = {t} and T = {T} a tensor of shape ({t}, {T}) is wanted"
-        if mask.dtype != torch.bool:
-            return f"a bool tensor is wanted, yours is {mask.dtype}"
-        right = torch.ones(t, T, dtype=torch.bool).tril(T - t)
-        if torch.equal(mask, ~right):
-            return "True and False are the wrong way round: True is what may be seen"
-        if t == T and torch.equal(mask, right.T):
-            return "your tokens look ahead: the upper triangle must be False"
-        if t < T and torch.equal(mask, torch.ones(t, T, dtype=torch.bool).tril()):
+def check_repaired_lora(lora_class):
+    """Exercise 6.1: only A and B train, the scale is alpha / r, merged equals unmerged, the start is the
+    identity.
+    """
+    torch.manual_seed(53)
+    base, x = nn.Linear(24, 24, bias=False), torch.randn(16, 24)
+    layer = lora_class(base, rank=4, alpha=8)
+    trainable = sum(p.numel() for p in layer.parameters() if p.requires_grad)
+    if not torch.equal(layer(x), base(x)):
+        return "before training the output must be that of the base"
+    if trainable == 192 + 576:
+        return "768 numbers train: A and B have 192 of them, who are the others?"
+    if trainable != 192:
+        return f"{trainable} numbers train: it should be those of A and B alone, 192"
+    with torch.no_grad():
+        layer.B.copy_(torch.randn(24, 4))
+        update = layer(x) - base(x)
+        plain = x @ layer.A.T @ layer.B.T
+        if torch.allclose(update, plain * 8, atol=1e-4):
+            return "is it alpha / r, or alpha alone?"
+        if not torch.allclose(update, plain * 2, atol=1e-4):
+            return "the update in forward is not (alpha / r) B A x"
+        merged = F.linear(x, layer.merged_weight())
+        if torch.allclose(merged, base(x) + x @ layer.B @ layer.A * 2, atol=1e-4):
             return (
-                f"with t = {t} queries and T = {T} keys the last query is the last key's: shift the triangle"
+                "merged and unmerged outputs differ: in which order do you multiply A and B when you merge?"
             )
-        if not torch.equal(mask, right):
-            return (
-                f"for t = {t} and T = {T} it must be {right.int().tolist()}, yours is {mask.int().tolist()}"
-            )
-
-
-@checker
-def check_fused_update(fused_update):
-    """Exercise 6.2: [delta_q^T | delta_k^T | delta_v^T], shape (d, 3 d)."""
-    draw = torch.Generator().manual_seed(62)
-    q, k, v = torch.randn(3, 4, 4, generator=draw)
-    fused = attempt(fused_update, q, k, v)
-    if fused.shape == (12, 4):
-        return "this is (3d, d): Conv1D stores (in, out), so Q, K and V stand side by side"
-    if fused.shape != (4, 12):
-        return f"for d = 4 the weight of c_attn is (4, 12), yours is {tuple(fused.shape)}"
-    if torch.equal(fused, torch.cat([q, k, v], dim=1)):
-        return "the order is right, but each update is in the shape (out, in): transpose it"
-    if torch.equal(fused, torch.cat([k.T, q.T, v.T], dim=1)):
-        return "GPT-2's order is [Q | K | V]: have you swapped Q and K?"
-    if not torch.equal(fused, torch.cat([q.T, k.T, v.T], dim=1)):
-        return "the columns must be those of Q, then K, then V, each update transposed"
-
-
-@checker
-def check_rank_for_budget(rank_for_budget):
-    """Exercise 6.3: floor(budget / (2 d layers len(targets)))."""
-    rank = attempt(rank_for_budget, 2_048, 64, 2, ("q", "v"))
-    if rank == 8:
-        return "for q and v it gives 8: does the number of targets count? Or do both A and B?"
-    if rank == 16:
-        return (
-            "16 would cost four times the budget here: B and A have d numbers per rank each, in every target"
-        )
-    if rank != 4 or not isinstance(rank, int):
-        return f"2,048 numbers for q and v in 2 layers of width 64 give rank 4, yours is {rank!r}"
-    rank = rank_for_budget(600_000, 768, 12, ("q", "k", "v", "o"))
-    if rank != 8:
-        return (
-            "600,000 numbers for q, k, v, o of GPT-2 small are a bit more than rank 8 costs, 589,824, and "
-            f"less than rank 9: 8 is right, yours is {rank}"
-        )
+        if not torch.allclose(merged, layer(x), atol=1e-4):
+            return "merged and unmerged outputs differ: are sign and scale the same in both?"

@@ -1,85 +1,86 @@
-"""Checkers of lesson 11, QLoRA."""
+"""Checkers of lesson 11, why low rank works."""
 
-import torch
+import math
+
+import numpy as np
 
 from lora_lab.checks import attempt, checker
-from lora_lab.quantization import dequantize, quantize
 
 
 @checker
-def check_bits_per_weight(bits_per_weight):
-    """Exercise 11.1: 4 + 32 / block, and 4 + 8 / block + 32 / (block * scales block)."""
-    single = attempt(bits_per_weight, 64)
-    for wrong, hint in (
-        (0.5, "the codes themselves are missing"),
-        (4 + 4 / 64, "a float32 has 4 bytes; how many bits are that?"),
-        (4 + 32, "a scale serves a whole block"),
-        (36 / 8, "a weight in blocks of 64 should"),
-    ):
-        if single == wrong != 4.5:
-            return hint
-    if abs(single - 4.5) > 1e-9:
-        return f"with float32 scales and blocks of 64 a weight costs 4 + 32 / 64 bits, yours is {single:g}"
-    double = attempt(bits_per_weight, 64, 256)
-    for wrong, hint in (
-        (4.5, "with scales_block the scales have 8 bits, not 32"),
-        (4 + 8 / 64, "the float32 for each block of scales is missing"),
-        (4 + 8 / 64 + 32 / 256, "a block of 256 scales serves 64 * 256 weights"),
-        (4 + 32 / (64 * 256), "the codes of 8 bits of the scales are missing"),
-    ):
-        if abs(double - wrong) < 1e-9:
-            return hint
-    right = 4 + 8 / 64 + 32 / (64 * 256)
-    if abs(double - right) > 1e-9:
-        return f"for blocks of 64 and 256 it must be {right:.6f}, yours is {double:g}"
-    if abs(bits_per_weight(32, 128) - (4 + 8 / 32 + 32 / (32 * 128))) > 1e-9 or bits_per_weight(16) != 6:
-        return "right for blocks of 64, and wrong for others: does it use both arguments?"
+def check_intrinsic_dimension(intrinsic_dimension):
+    """Exercise 11.1: the smallest d that goes 90 % of the way from the base to full fine-tuning."""
+    losses = {1000: 1.05, 10: 2.5, 100: 1.3, 10_000: 1.01}  # 95, 25, 85 and 99 % of the way from 3 to 1
+    answer = attempt(intrinsic_dimension, losses, 3.0, 1.0)
+    if isinstance(answer, float) and not answer.is_integer():
+        return f"a number of dimensions is wanted, one of those that were tried, yours is {answer:.3g}"
+    if answer == 10_000:
+        return "this is the best of them: which is the smallest that is good enough?"
+    if answer in (10, 100):
+        return f"d = {answer} goes {(3 - losses[answer]) / 2:.0%} of the way from 3 to 1: not yet 90 %"
+    if answer != 1000:
+        return f"losses {losses}, base 3 and full 1: d = 1000 goes 95 % of the way, yours says {answer!r}"
+    if intrinsic_dimension({4: 0.9, 8: 0.5, 16: 0.45}, 1.0, 0.4) != 16:
+        return "from a base of 1.0 to 0.4, a loss of 0.45 goes 92 % of the way, and 0.5 only 83 %: d is 16"
+    if intrinsic_dimension({10: 2.5, 100: 1.3}, 3.0, 1.0) is not None:
+        return "if none of them goes 90 % of the way, the answer is None"
 
 
 @checker
-def check_pack_four(pack_four):
-    """Exercise 11.2: 64 a + 16 b + 4 c + d."""
-    codes = torch.tensor([3, 0, 1, 2, 0, 0, 0, 1, 2, 1, 0, 3], dtype=torch.uint8)
-    packed = attempt(pack_four, codes.clone())
-    if not isinstance(packed, torch.Tensor) or packed.dtype != torch.uint8:
-        return f"a tensor of uint8 is wanted, yours is {getattr(packed, 'dtype', type(packed).__name__)}"
-    if packed.shape != (3,):
-        return f"12 codes must become 3 bytes, yours is of shape {tuple(packed.shape)}"
-    a, b, c, d = codes.view(3, 4).T
-    if torch.equal(packed, d << 6 | c << 4 | b << 2 | a):
-        return "the first code ends in the lowest bits: it belongs into the highest"
-    quarters = codes.view(4, 3)
-    if torch.equal(packed, quarters[0] << 6 | quarters[1] << 4 | quarters[2] << 2 | quarters[3]):
-        return "a byte must hold four codes that stood side by side"
-    if packed[1] == 1 and not torch.equal(packed, a << 6 | b << 4 | c << 2 | d):
-        return "the codes get in each other's way: by how many bits is each of them shifted?"
-    if not torch.equal(packed, a << 6 | b << 4 | c << 2 | d):
-        return f"the codes 0, 0, 0, 1 must make the byte 1, yours is {packed[1].item()}"
+def check_shared_directions(shared_directions):
+    """Exercise 11.2: phi of what two updates write to: their left singular vectors."""
+    draw = np.random.default_rng(92)
+    left, right = (np.linalg.qr(draw.normal(size=(n, n))).Q for n in (9, 12))
+    s = np.array([8.0, 7.0, 6.0, 5.0, 4.0, 3.0])
+    first = left[:, :6] * s @ right[:, :6].T
+    second = left[:, [0, 6, 1, 7, 8, 2]] * s @ right[:, [6, 7, 8, 9, 10, 11]].T
+    answer = float(attempt(shared_directions, first, second, 2, 4))
+    if answer > 1 and math.isclose(answer, 2, abs_tol=1e-6):
+        return "phi is at most 1: divide by the smaller number of directions"
+    if math.isclose(answer, 0, abs_tol=1e-6):
+        return "these two read nothing in common, but they write in common: that stands in the columns of U"
+    if math.isclose(answer, 0.5, abs_tol=1e-6):
+        return (
+            "do you divide by the smaller number, and take the top i of the first, the top j of the second?"
+        )
+    if math.isclose(answer, math.sqrt(2) / 2, abs_tol=1e-6):
+        return "is the norm squared?"
+    if not math.isclose(answer, 1, abs_tol=1e-6):
+        return (
+            "the top 2 of the first lie within the top 4 of the second here, so phi is 1, "
+            f"yours is {answer:.3f}"
+        )
+    for i, j, expected in ((1, 1, 1.0), (2, 2, 0.5), (4, 4, 0.5), (6, 1, 1.0)):
+        if not math.isclose(shared_directions(first, second, i, j), expected, abs_tol=1e-6):
+            return (
+                f"for i = {i} and j = {j} phi is {expected} here, "
+                f"yours is {shared_directions(first, second, i, j):.3f}"
+            )
 
 
 @checker
-def check_codes_moved(codes_moved):
-    """Exercise 11.3: the share of codes of Q(dequantised W + update) that differ from those of W."""
-    draw = torch.Generator().manual_seed(113)
-    W, noise = torch.randn(32, 128, generator=draw), torch.randn(32, 128, generator=draw)
-    codes, absmax = quantize(W)
-    base = dequantize(codes, absmax).view(W.shape)
-    for size in (0.05, 0.3):
-        answer, update = float(attempt(codes_moved, W, size * noise)), size * noise
-        merged = base + update
-        after = quantize(merged)[0] != codes
-        right = after.float().mean().item()
-        from_W = (quantize(W + update)[0] != codes).float().mean().item()
-        values = (dequantize(*quantize(merged)).view(W.shape) != base).float().mean().item()
-        for wrong, hint in (
-            (1 - right, "this is the share that has stayed"),
-            (100 * right, "a share is between 0 and 1"),
-            (after.sum().item(), "this is a number of codes, not a share of them"),
-            (from_W, "the update is merged into the dequantised weight, not into the original"),
-            (values, "you compare values: they differ with the absmax, even where the code is the same"),
-            (0.0, "nothing moves: is the update added before the second time?"),
-        ):
-            if abs(answer - wrong) < 1e-6 and abs(wrong - right) > 1e-6:
-                return hint
-        if abs(answer - right) > 1e-6:
-            return f"for an update {size} times a normal one the share is {right:.3f}, yours is {answer:.3f}"
+def check_control(excess_energy):
+    """Exercise 11.3: energy in the top directions, minus that of Gaussian matrices of the same shape."""
+    draw = np.random.default_rng(93)
+    noise = draw.normal(size=(60, 90))
+    one = np.outer(draw.normal(size=60), draw.normal(size=90))
+    chance = 0.19  # the mean share of the top 4 of a Gaussian 60 x 90, from 400 draws
+    answer = float(attempt(excess_energy, one, 4))
+    if math.isclose(answer, 1, abs_tol=0.02):
+        return (
+            "all of the energy of an update of rank 1 is in its top 4, but chance has some too: subtract that"
+        )
+    if answer < 0.3:
+        return (
+            "your control has most of its energy in one direction: numbers between 0 and 1 have a mean, "
+            "and that is a direction; draw them with mean 0"
+        )
+    if not math.isclose(answer, 1 - chance, abs_tol=0.03):
+        return (
+            f"an update of rank 1 of 60 x 90 has {1 - chance:.2f} more in its top 4 than chance, yours says "
+            f"{answer:.2f}: has the control the same shape, and are its singular values squared?"
+        )
+    if not abs(float(excess_energy(noise, 4))) < 0.03:
+        return f"a Gaussian matrix has no more than chance, yours says {float(excess_energy(noise, 4)):.2f}"
+    if not math.isclose(float(excess_energy(1e-3 * one, 4)), answer, abs_tol=0.03):
+        return "a smaller update of the same directions must have the same answer: energy is a share"

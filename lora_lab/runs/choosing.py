@@ -1,6 +1,6 @@
-"""The runs of lesson 10 that take longer than a lesson should.
+"""The runs of lesson 12 that take longer than a lesson should.
 
-As in lesson 08, a run measures the loss on stories that it has not seen, of the new register and of the
+As in lesson 10, a run measures the loss on stories that it has not seen, of the new register and of the
 old; and here also on stories that it was trained on. To have time for more runs, each has half of
 everything.
 """

@@ -1,4 +1,4 @@
-"""The runs of lesson 08 that take longer than a lesson should.
+"""The runs of lesson 10 that take longer than a lesson should.
 
 Five ways to fine-tune on stories of the new register, each with nine rates; ranks; and a control. A run
 measures the loss on stories that it has not seen, of the new register and of the old.

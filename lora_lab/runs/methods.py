@@ -10,7 +10,7 @@ from lora_lab.variants import use_dora, use_pissa, use_random_directions
 LORA_TARGETS = {"LoRA, all linear layers": ALL_TARGETS, "LoRA on q, k, v, o": ATTENTION_TARGETS}
 # ... and on matrices of one's choice, with what is done to it then.
 VARIANTS = {"LoRA": None, "PiSSA": use_pissa, "random directions": use_random_directions, "DoRA": use_dora}
-METHODS = ("full", *LORA_TARGETS, "last block", "biases")  # what lesson 08 compares
+METHODS = ("full", *LORA_TARGETS, "last block", "biases")  # what lesson 10 compares
 OTHERS = ("dense", "subspace", *VARIANTS)
 RANK, ALPHA = 8, 16
 

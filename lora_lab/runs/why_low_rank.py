@@ -1,4 +1,4 @@
-"""The runs of lesson 09 that take longer than a lesson should.
+"""The runs of lesson 11 that take longer than a lesson should.
 
 Three tasks: the pirate register; the same stories with shuffled labels, which is the control; and plain
 stories in new words, which is hard, and has four times the steps, too. A run measures the loss on its task;
