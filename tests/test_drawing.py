@@ -272,3 +272,13 @@ def test_an_explorer_says_in_words_what_it_is():
     bundle = Explorer(draw, rank=[1], seed=[0])._repr_mimebundle_()
     assert bundle["text/plain"].startswith("A slider over rank and seed")
     assert "application/vnd.jupyter.widget-view+json" in bundle
+
+
+def test_a_screen_reader_hears_the_name_of_each_slider():
+    """The widget beside the sliders names their handles; a browser shows that it works."""
+    explorer = Explorer(draw, rank=[1], seed=[0])
+    assert [slider.description for slider in explorer.sliders.values()] == ["rank", "seed"]
+    namers = [
+        child for child in explorer.box.children if 'setAttribute("aria-label"' in getattr(child, "_esm", "")
+    ]
+    assert len(namers) == 1

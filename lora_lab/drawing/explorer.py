@@ -19,6 +19,29 @@ class QuickPicture(Picture):
         return drawn.getvalue()
 
 
+# A slider of ipywidgets does not say its name to a screen reader: nothing joins its label to its handle.
+NAME_THE_HANDLES = """
+export default {
+  render({ el }) {
+    const name = () => el.parentElement?.querySelectorAll(".widget-slider").forEach((slider) => {
+      const label = slider.querySelector(".widget-label"), handle = slider.querySelector(".noUi-handle");
+      if (label && handle) handle.setAttribute("aria-label", label.textContent.trim());
+    });
+    const seen = new MutationObserver(name);
+    requestAnimationFrame(() => { name(); seen.observe(el.parentElement, { childList: true, subtree: true }); });
+    return () => seen.disconnect();
+  },
+};
+"""
+
+
+def slider_names():
+    """An invisible widget that gives each slider beside it its label as its name."""
+    import anywidget
+
+    return anywidget.AnyWidget(_esm=NAME_THE_HANDLES)
+
+
 class Explorer:
     """Sliders over one picture. `draw(**values)` returns a figure and its alt text; each keyword lists a
     slider's positions.
@@ -39,7 +62,7 @@ class Explorer:
         }
         for slider in self.sliders.values():
             slider.observe(lambda change: self.update(), names="value")
-        self.box = ipywidgets.VBox([*self.sliders.values(), self.picture])
+        self.box = ipywidgets.VBox([*self.sliders.values(), slider_names(), self.picture])
         self.update()
 
     def update(self):
