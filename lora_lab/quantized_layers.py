@@ -1,5 +1,5 @@
 """LinearNF4, a frozen dense layer in 4 bits that LoRA sits on as on any other, and GPT-2 made of it. Lesson
-13 builds the layer. Dettmers et al., QLoRA, arXiv 2305.14314, section 3.
+14 builds the layer. Dettmers et al., QLoRA, arXiv 2305.14314, section 3.
 """
 
 import torch

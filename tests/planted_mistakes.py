@@ -536,6 +536,7 @@ PLANTED = {
             "side by side",
         ),
     ],
+    # lesson 14
     "check_codes_moved": [
         (
             "def codes_moved(W, update):\n"

@@ -122,7 +122,7 @@ def test_the_picture_shows_every_module_in_its_room_and_no_other():
 
 
 def full(modules):
-    """`lesson_00 ... lesson_13` written out."""
+    """`lesson_00 ... lesson_14` written out."""
     if "..." not in modules:
         return modules
     first, _, last = modules

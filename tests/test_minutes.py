@@ -15,7 +15,6 @@ TOO_LONG = {
     "10_fine_tuning",
     "11_why_low_rank_works",
     "12_choosing_lora",
-    "13_qlora",
 }
 
 each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)

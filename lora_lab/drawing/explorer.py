@@ -28,7 +28,8 @@ export default {
       if (label && handle) handle.setAttribute("aria-label", label.textContent.trim());
     });
     const seen = new MutationObserver(name);
-    requestAnimationFrame(() => { name(); seen.observe(el.parentElement, { childList: true, subtree: true }); });
+    const changes = { childList: true, subtree: true };
+    requestAnimationFrame(() => { name(); seen.observe(el.parentElement, changes); });
     return () => seen.disconnect();
   },
 };
