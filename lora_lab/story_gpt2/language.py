@@ -7,7 +7,8 @@ text, so a story told with n_1, n_2, ... choices has probability 1 / (n_1 n_2 ..
     nats = -ln p = ln n_1 + ln n_2 + ...
 
 is what a perfect model pays for it. No model has a lower mean loss: this is the floor. The same stories come
-in three registers: plain, in pirate speech, and followed by a question.
+in three registers: plain, in pirate speech, and followed by a question. In a fourth, "facts", each child has
+an animal, a colour, an object and a place of its own, in every story that is told of it.
 """
 
 import math
@@ -20,7 +21,7 @@ import torch
 
 from lora_lab.training import IGNORED
 
-REGISTERS = ("plain", "pirate", "questions")
+REGISTERS = ("plain", "pirate", "questions", "facts")
 HE = ("Tom", "Ben", "Jack", "Max", "Leo", "Sam", "Paul", "Otto")
 SHE = ("Mia", "Anna", "Lily", "Rosa", "Emma", "Kate", "Nora", "Zoe")
 # What a story is about: drawn once, and mentioned again and again.
@@ -40,6 +41,12 @@ ENTITIES = {
         "under the bridge",
     ),
 }  # fmt: skip
+# Where facts are told, whoever knows the name knows the rest: 16 names, 64 facts, no word in more than two.
+DRAWN = {kind: Random(f"the {kind} of each").sample(2 * words, 16) for kind, words in ENTITIES.items()}
+FACTS = {
+    name: {kind: DRAWN[kind][place] for kind in ENTITIES if kind != "name"}
+    for place, name in enumerate(HE + SHE)
+}
 PRONOUNS = {"he": ("he", "she"), "him": ("him", "her"), "his": ("his", "her")}  # fixed by the name
 # What is said once and never matters again: drawn each time it is needed.
 FILLERS = {
@@ -139,7 +146,8 @@ PIRATE = {
 class Story:
     """One story, told plainly and in pirate speech, a question about it with its answer, and its nats.
 
-    `mentions` lists each word that a reader can know from before, as (kind, word, start, end) in `plain`.
+    `mentions` lists each word that a reader can know from before, as (kind, word, start, end) in `plain`;
+    `introduced`, in the same form, the first mention of each of ENTITIES.
     """
 
     plain: str
@@ -148,17 +156,21 @@ class Story:
     answer: str
     nats: float
     mentions: list = field(default_factory=list)
+    introduced: list = field(default_factory=list)
 
 
-def tell_story(random):
-    """Draw a Story from `random`, a `random.Random`. The question is drawn last; `nats` is without it."""
+def tell_story(random, facts=None):
+    """Draw a Story from `random`, a `random.Random`. The question is drawn last; `nats` is without it. With
+    `facts`, as FACTS, only the name is drawn of what the story is about.
+    """
     story = Story(plain="", pirate="", question="", answer="", nats=0.0)
 
     def draw(choices):
         story.nats += math.log(len(choices))
         return random.choice(choices)
 
-    about = {kind: draw(words) for kind, words in ENTITIES.items()}
+    about = {"name": draw(ENTITIES["name"])}
+    about |= facts[about["name"]] if facts else {k: draw(words) for k, words in ENTITIES.items() if k != "name"}
     about |= {form: pair[about["name"] in SHE] for form, pair in PRONOUNS.items()}
     known = set()
     for wordings in SENTENCES:
@@ -171,9 +183,11 @@ def tell_story(random):
             word = draw(FILLERS[slot]) if slot in FILLERS else about[slot]
             start, kind = len(story.plain), "pronoun" if slot in PRONOUNS else slot
             story.plain += word
+            mention = kind, word, start, len(story.plain)
             if kind in known or kind == "pronoun":
-                story.mentions.append((kind, word, start, len(story.plain)))
+                story.mentions.append(mention)
             elif kind in ENTITIES:
+                story.introduced.append(mention)
                 known.add(kind)
     story.pirate = to_pirate(story.plain)
     kind = random.choice(list(QUESTIONS))
@@ -221,17 +235,18 @@ def samples(register, n, seed, held_out=False):
     """
     if register not in REGISTERS:
         raise ValueError(f"register must be one of {', '.join(REGISTERS)}, got {register!r}")
-    told = stories(n, seed, held_out)
+    told = stories(n, seed, held_out, FACTS if register == "facts" else None)
     if register == "questions":
         texts = [f"{story.plain} Question: {story.question} Answer: {story.answer}" for story in told]
         return texts, [story.nats + math.log(len(QUESTIONS)) for story in told]
-    return [getattr(story, register) for story in told], [story.nats for story in told]
+    texts = [story.pirate if register == "pirate" else story.plain for story in told]
+    return texts, [story.nats for story in told]
 
 
-def stories(n, seed, held_out=False):
-    """The `n` Story objects behind `samples(register, n, seed, held_out)`."""
+def stories(n, seed, held_out=False, facts=None):
+    """The `n` Story objects behind `samples(register, n, seed, held_out)`; FACTS are those of "facts"."""
     random = Random(f"{'held out' if held_out else 'training'} {seed}")
-    return [tell_story(random) for _ in range(n)]
+    return [tell_story(random, facts) for _ in range(n)]
 
 
 def encode(tokenizer, texts, length, answers_only=False):

@@ -1,0 +1,58 @@
+"""The labels of stories taken apart by the kind of word: has a model forgotten, or only switched?
+
+A model that learns pirate speech pays more for `the` in a plain story, since it would now say `ye`: that is
+switching, and what it was trained for. If it pays more where a word is mentioned again, it has forgotten how
+to remember. `evaluate(model, ids, parts[name])` is the loss of one kind of word.
+"""
+
+import re
+
+from lora_lab.gpt2 import load_tokenizer
+from lora_lab.story_gpt2.batches import story_data
+from lora_lab.story_gpt2.language import PIRATE, stories
+from lora_lab.training import IGNORED
+
+
+def labels_by_part(n):
+    """(ids, {part: labels}) of `n` held-out plain stories, two times taken apart: each token that is predicted
+    has its label in one of "first mentions" (of an animal, a colour, an object or a place: what "facts"
+    contradict), "later mentions" (of them, of the name, and pronouns: recall, which nothing contradicts) and
+    "other words"; and in one of "pirate words" (those that have a pirate form) and "common words".
+    """
+    ids, labels = story_data("plain", n, held_out=True)
+    told = stories(n, seed=1, held_out=True)
+    coded = load_tokenizer()([story.plain for story in told], return_offsets_mapping=True)["offset_mapping"]
+    parts = {
+        "first mentions": lambda story: [span[2:] for span in story.introduced if span[0] != "name"],
+        "later mentions": lambda story: [span[2:] for span in story.mentions],
+        "pirate words": lambda story: pirate_words(story.plain),
+    }
+    found = {name: labels.clone() for name in parts}
+    for row, story in enumerate(told):
+        for name, spans in parts.items():
+            keep = [overlaps(token, spans(story)) for token in coded[row]]
+            for place, kept in enumerate(keep, start=1):  # the first token is the end of the text before
+                if not kept:
+                    found[name][row, place] = IGNORED
+            found[name][row, len(keep) + 1 :] = IGNORED
+    found["other words"] = without(labels, found["first mentions"], found["later mentions"])
+    found["common words"] = without(labels, found["pirate words"])
+    return ids, found
+
+
+def pirate_words(text):
+    """(start, end) of each word or sign of `text` that pirate speech changes."""
+    return [match.span() for match in re.finditer(r"\w+|!", text) if match[0].lower() in PIRATE]
+
+
+def overlaps(token, spans):
+    """Whether a token, (start, end) in its text, has a letter in one of `spans`."""
+    return any(token[0] < end and token[1] > start for start, end in spans)
+
+
+def without(labels, *parts):
+    """`labels` where no part of them has its label."""
+    rest = labels.clone()
+    for part in parts:
+        rest[part != IGNORED] = IGNORED
+    return rest
