@@ -227,15 +227,24 @@ PLANTED = {
         ("def lightest_block(model):\n    return model.requires_grad_(False)", "nothing is trainable"),
     ],
     # lesson 05
-    "check_lora_by_hand": [
-        ("def lora_by_hand(x, W0, A, B, alpha):\n    return x @ W0.T + x @ A.T @ B.T * alpha", "alpha alone"),
-        ("def lora_by_hand(x, W0, A, B, alpha):\n    return x @ W0.T + x @ A.T @ B.T", "where is alpha"),
-        ("def lora_by_hand(x, W0, A, B, alpha):\n    return x @ A.T @ B.T * alpha / len(A)", "frozen part"),
+    "check_the_other_way_round": [
         (
-            "def lora_by_hand(x, W0, A, B, alpha):\n    return x @ W0.T + x @ A.T @ B.T * alpha / A.shape[1]",
-            "number of rows of A",
+            "def the_other_way_round(x, W0, A, B, alpha):\n    return x @ W0.T + x @ A @ B * alpha",
+            "alpha alone",
         ),
-        ("def lora_by_hand(x, W0, A, B, alpha):\n    return W0 @ x", "RuntimeError"),
+        ("def the_other_way_round(x, W0, A, B, alpha):\n    return x @ W0.T + x @ A @ B", "where is alpha"),
+        (
+            "def the_other_way_round(x, W0, A, B, alpha):\n    return x @ A @ B * alpha / A.shape[1]",
+            "frozen part",
+        ),
+        (
+            "def the_other_way_round(x, W0, A, B, alpha):\n    return x @ W0.T + x @ A @ B * alpha / len(A)",
+            "columns of A",
+        ),
+        (
+            "def the_other_way_round(x, W0, A, B, alpha):\n    return x @ W0.T + x @ A.T @ B.T * alpha / len(A)",
+            "RuntimeError",
+        ),
     ],
     "check_layer_from_update": [
         (
@@ -265,6 +274,28 @@ PLANTED = {
             "    layer.lora.B.data.copy_(delta_W[:, :rank])\n"
             "    return layer",
             "best approximation",
+        ),
+    ],
+    "check_half_a_lora": [
+        (
+            "def half_error(rank):\n    return held_out_error(train_lora(rank, X, Y))",
+            "does A still ask for a gradient",
+        ),
+        (
+            "def half_error(rank):\n"
+            "    layer = LinearWithLoRA(pretrained_layer(), rank, alpha=rank)\n"
+            "    layer.lora.B.requires_grad_(False)\n"
+            "    train_layer(layer, X, Y)\n"
+            "    return held_out_error(layer.lora.delta_W().detach())",
+            "the update has stayed zero",
+        ),
+        (
+            "def half_error(rank):\n"
+            "    layer = LinearWithLoRA(pretrained_layer(), rank, alpha=rank)\n"
+            "    layer.lora.A.requires_grad_(False)\n"
+            "    train_layer(layer, X, Y, steps=10)\n"
+            "    return held_out_error(layer.lora.delta_W().detach())",
+            "is the rest as in",
         ),
     ],
     # lesson 06
