@@ -207,8 +207,8 @@ def attention_lora():
 
 
 def with_update(ax, x, y, name, corner):
-    """A frozen matrix at (x, y), a trained A and B beside it, and the sum of the two; the way of the input to A
-    turns at x = `corner`.
+    """A frozen matrix at (x, y), a trained A and B beside it, and the sum of the two; the way of the input to
+    A turns at x = `corner`.
     """
     middle, lower, sum_at = y + 0.3, y - 0.2, x + 2.2
     box(ax, x, y, 0.8, 0.6, name, FROZEN)
