@@ -336,32 +336,26 @@ PLANTED = {
         ("def causal_mask(t, T):\n    return torch.ones(T, T, dtype=torch.bool).tril()", "shape"),
     ],
     # lesson 08
+    "check_affordable_rank": [
+        ("affordable_rank = 1_000_000 // (24 * 2 * 1024)", "B and A"),
+        ("affordable_rank = 1_000_000 // (2 * 2 * 1024)", "24 of them"),
+        ("affordable_rank = math.ceil(1_000_000 / (24 * 2 * 2048))", "round down"),
+        ("affordable_rank = 1_000_000 / (24 * 2 * 2048)", "a whole number"),
+        ("affordable_rank = 1_000_000 // (24 * 4 * 2048)", "how often"),
+    ],
     "check_fused_update": [
         ("def fused_update(q, k, v):\n    return torch.cat([q, k, v], dim=1)", "transpose it"),
         ("def fused_update(q, k, v):\n    return torch.cat([q, k, v])", "side by side"),
         ("def fused_update(q, k, v):\n    return torch.cat([k.T, q.T, v.T], dim=1)", "swapped Q and K"),
         ("def fused_update(q, k, v):\n    return torch.cat([v.T, k.T, q.T], dim=1)", "then K, then V"),
     ],
-    "check_rank_for_budget": [
-        (
-            "def rank_for_budget(budget, d, layers, targets):\n    return budget // (2 * d * layers)",
-            "number of targets",
-        ),
-        (
-            "def rank_for_budget(budget, d, layers, targets):\n"
-            "    return budget // (d * layers * len(targets))",
-            "do both A and B",
-        ),
-        (
-            "def rank_for_budget(budget, d, layers, targets):\n"
-            "    return round(budget / (2 * d * layers * len(targets)) + 0.4)",
-            "8 is right",
-        ),
-        (
-            "def rank_for_budget(budget, d, layers, targets):\n"
-            "    return budget / (2 * d * layers * len(targets))",
-            "4.0",
-        ),
+    "check_other_keys": [
+        ("def other_keys(k):\n    return k * 1", "the same as before"),
+        ("def other_keys(k):\n    return k * 2", "how must the scores"),
+        ("def other_keys(k):\n    return k + torch.arange(len(k))[:, None] + 1", "how must the scores"),
+        ("def other_keys(k):\n    return k + torch.randn(k.shape)", "how must the scores"),
+        ("def other_keys(k):\n    return k.roll(1, 0)", "in another order"),
+        ("def other_keys(k):\n    return k.mean(0)", "of shape (5, 4)"),
     ],
     # lesson 09
     "check_untied": [

@@ -49,7 +49,7 @@ MANIFEST = {
     "05_lora_from_scratch": {"figures": 3, "sliders": 1, "exercises": 3},
     "06_scaling_and_merging": {"figures": 1, "sliders": 0, "exercises": 1},
     "07_inside_gpt2": {"figures": 1, "sliders": 0, "exercises": 1},
-    "08_attention_with_lora": {"figures": 1, "sliders": 0, "exercises": 2},
+    "08_attention_with_lora": {"figures": 2, "sliders": 1, "exercises": 3},
     "09_gpt2_parameter_counting": {"figures": 3, "sliders": 2, "exercises": 3},
     "10_fine_tuning": {"figures": 4, "sliders": 0, "exercises": 3},
     "11_why_low_rank_works": {"figures": 7, "sliders": 0, "exercises": 3},
