@@ -299,6 +299,31 @@ PLANTED = {
         ),
     ],
     # lesson 06
+    "check_alpha_that_keeps": [
+        ("def alpha_that_keeps(alpha, rank, new_rank):\n    return alpha * rank / new_rank", "larger alpha"),
+        ("def alpha_that_keeps(alpha, rank, new_rank):\n    return alpha", "it was 16 / 8 = 2"),
+        ("def alpha_that_keeps(alpha, rank, new_rank):\n    return 2 * new_rank", "to rank 4 it must be 2"),
+    ],
+    "check_joined": [
+        (
+            "def joined(first, second):\n"
+            "    both = LoRALayer(9, 6, 3, 3)\n"
+            "    both.A.data = torch.cat([first.A, second.A])\n"
+            "    both.B.data = torch.cat([first.B, second.B], dim=1)\n"
+            "    return both",
+            "two scales are lost",
+        ),
+        (
+            "def joined(first, second):\n"
+            "    both = LoRALayer(9, 6, 3, 12)\n"
+            "    both.A.data = torch.cat([first.A, second.A])\n"
+            "    both.B.data = torch.cat([first.scale * first.B, second.scale * second.B], dim=1)\n"
+            "    return both",
+            "its own scale",
+        ),
+        ("def joined(first, second):\n    return LoRALayer(9, 6, 2, 2)", "a smaller one cannot hold it"),
+        ("def joined(first, second):\n    return LoRALayer(9, 6, 3, 3)", "not the sum"),
+    ],
     "check_repaired_lora": [
         ("RepairedLoRA = BrokenLoRA", "who are the others"),
         (

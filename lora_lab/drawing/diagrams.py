@@ -167,6 +167,27 @@ def lora():
     )
 
 
+def merging():
+    """An update goes into its weight; the layer that it comes from waits."""
+    fig, ax = canvas(8.4, 2.9)
+    ax.text(0.1, 2.7, "Merged, an input passes one matrix; nothing is lost", weight="bold")
+    box(ax, 0.3, 0.6, 1.8, 1.2, "$W_0$   (out, in)\nfrozen", FROZEN)
+    ax.text(2.4, 1.2, "+", size=16, ha="center", va="center")
+    ax.text(2.8, 1.2, "α / r", size=12, ha="center", va="center")
+    low_rank_pair(ax, 3.15, 0.6, 1.3, 1.2)
+    ax.text(4.1, 0.35, "(out, r) (r, in)", ha="center", va="center", size=9)
+    ax.text(5.15, 1.2, "=", size=16, ha="center", va="center")
+    box(ax, 5.5, 0.6, 1.8, 1.2, "W   (out, in)", PALE)
+    ax.text(6.4, 0.35, "runs", ha="center", va="center", size=9)
+    ax.add_patch(Rectangle((0.1, 0.1), 4.75, 2.0, fill=False, edgecolor=INK, linewidth=0.8, linestyle="--"))
+    ax.text(0.2, 2.25, "the layer with LoRA: waits, untouched", va="center", size=9)
+    return fig, (
+        "The frozen weight W0, out by in, plus alpha over r times B A, which has the same shape, gives the "
+        "merged weight W. An input then passes one matrix. The layer with W0, A and B waits beside it, "
+        "untouched."
+    )
+
+
 def attention_lora():
     """Self-attention of GPT-2 with an update beside each of its four matrices, and the shapes on the way."""
     fig, ax = canvas(10.8, 4.1)
@@ -284,6 +305,7 @@ FIGURES = {
     "figure_argument.png": argument,
     "figure_gpt2_block.png": gpt2_block,
     "figure_lora.png": lora,
+    "figure_merging.png": merging,
     "figure_attention_lora.png": attention_lora,
     "figure_peft_family.png": peft_family,
 }
