@@ -347,6 +347,18 @@ PLANTED = {
         ),
     ],
     # lesson 07
+    "check_weights_and_hidden": [
+        ("weights_and_hidden = 100, 45", "each of the 12"),
+        ("weights_and_hidden = 1200, 660", "that may be seen"),
+        ("weights_and_hidden = 1200, 600", "the diagonal is not hidden"),
+        ("weights_and_hidden = 1200, 45", "in each head"),
+    ],
+    "check_invisible": [
+        ("def invisible(x):\n    return 3 * x", "point elsewhere"),
+        ("def invisible(x):\n    return -3 * x + 5", "negative factor"),
+        ("def invisible(x):\n    return x + 0.01", "twice as long"),
+        ("def invisible(x):\n    return x + torch.randn(x.shape)", "what does it subtract"),
+    ],
     "check_causal_mask": [
         (
             "def causal_mask(t, T):\n    return torch.ones(t, T, dtype=torch.bool).tril()",

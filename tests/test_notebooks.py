@@ -48,7 +48,7 @@ MANIFEST = {
     "04_why_peft": {"figures": 1, "sliders": 1, "exercises": 3},
     "05_lora_from_scratch": {"figures": 3, "sliders": 1, "exercises": 3},
     "06_scaling_and_merging": {"figures": 2, "sliders": 1, "exercises": 3},
-    "07_inside_gpt2": {"figures": 1, "sliders": 0, "exercises": 1},
+    "07_inside_gpt2": {"figures": 2, "sliders": 2, "exercises": 3},
     "08_attention_with_lora": {"figures": 2, "sliders": 1, "exercises": 3},
     "09_gpt2_parameter_counting": {"figures": 3, "sliders": 2, "exercises": 3},
     "10_fine_tuning": {"figures": 4, "sliders": 0, "exercises": 3},

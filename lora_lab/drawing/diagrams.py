@@ -132,6 +132,33 @@ def gpt2_block():
     )
 
 
+def inside_block():
+    """What a token's vector passes in a block: two norms, attention, MLP, two shortcuts."""
+    fig, ax = canvas(10.2, 2.9)
+    ax.text(0.1, 2.7, "What attention and MLP find is added to what was there", weight="bold")
+    ax.text(0.1, 1.0, "x\n(t, d)", va="center", ha="left")
+    arrow(ax, (0.65, 1.0), (1.3, 1.0))
+    for x, name in ((1.3, "norm 1"), (5.4, "norm 2")):
+        box(ax, x, 0.7, 0.8, 0.6, name, "white")
+    box(ax, 2.5, 0.5, 1.7, 1.0, "attention\nbetween tokens", PALE)
+    box(ax, 6.6, 0.5, 1.9, 1.0, "MLP, each alone\nd → 4 d → d", PALE)
+    for start, plus, parts in ((0.95, 4.65, (1.3, 2.1, 2.5, 4.2)), (5.05, 8.95, (5.4, 6.2, 6.6, 8.5))):
+        arrow(ax, (parts[1], 1.0), (parts[2], 1.0))
+        arrow(ax, (parts[3], 1.0), (plus - 0.15, 1.0))
+        ax.text(plus, 0.98, "+", size=16, ha="center", va="center")
+        arrow(ax, (start, 1.0), (start, 2.1), (plus, 2.1), (plus, 1.2))
+        ax.text((start + plus) / 2, 2.25, "shortcut", ha="center", size=9)
+        ax.text((parts[2] + parts[3]) / 2, 0.25, "(t, d)", ha="center", size=9)
+    arrow(ax, (4.8, 1.0), (5.4, 1.0))
+    arrow(ax, (9.1, 1.0), (9.5, 1.0))
+    ax.text(9.55, 1.0, "x\n(t, d)", va="center")
+    return fig, (
+        "One block of GPT-2: the token vectors, t by d, pass a norm and the attention, whose output is added "
+        "to them by a shortcut; then a norm and an MLP, which widens them to 4 d and back, added by a second "
+        "shortcut. The shape at the end is that at the beginning."
+    )
+
+
 def lora():
     """The two ways of the input through a layer with LoRA."""
     fig, ax = canvas(7.6, 3.5)
@@ -304,6 +331,7 @@ def peft_family():
 FIGURES = {
     "figure_argument.png": argument,
     "figure_gpt2_block.png": gpt2_block,
+    "figure_inside_block.png": inside_block,
     "figure_lora.png": lora,
     "figure_merging.png": merging,
     "figure_attention_lora.png": attention_lora,
