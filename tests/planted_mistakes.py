@@ -227,15 +227,24 @@ PLANTED = {
         ("def lightest_block(model):\n    return model.requires_grad_(False)", "nothing is trainable"),
     ],
     # lesson 05
-    "check_lora_by_hand": [
-        ("def lora_by_hand(x, W0, A, B, alpha):\n    return x @ W0.T + x @ A.T @ B.T * alpha", "alpha alone"),
-        ("def lora_by_hand(x, W0, A, B, alpha):\n    return x @ W0.T + x @ A.T @ B.T", "where is alpha"),
-        ("def lora_by_hand(x, W0, A, B, alpha):\n    return x @ A.T @ B.T * alpha / len(A)", "frozen part"),
+    "check_the_other_way_round": [
         (
-            "def lora_by_hand(x, W0, A, B, alpha):\n    return x @ W0.T + x @ A.T @ B.T * alpha / A.shape[1]",
-            "number of rows of A",
+            "def the_other_way_round(x, W0, A, B, alpha):\n    return x @ W0.T + x @ A @ B * alpha",
+            "alpha alone",
         ),
-        ("def lora_by_hand(x, W0, A, B, alpha):\n    return W0 @ x", "RuntimeError"),
+        ("def the_other_way_round(x, W0, A, B, alpha):\n    return x @ W0.T + x @ A @ B", "where is alpha"),
+        (
+            "def the_other_way_round(x, W0, A, B, alpha):\n    return x @ A @ B * alpha / A.shape[1]",
+            "frozen part",
+        ),
+        (
+            "def the_other_way_round(x, W0, A, B, alpha):\n    return x @ W0.T + x @ A @ B * alpha / len(A)",
+            "columns of A",
+        ),
+        (
+            "def the_other_way_round(x, W0, A, B, alpha):\n    return x @ W0.T + x @ A.T @ B.T * alpha / len(A)",
+            "RuntimeError",
+        ),
     ],
     "check_layer_from_update": [
         (
@@ -267,7 +276,54 @@ PLANTED = {
             "best approximation",
         ),
     ],
+    "check_half_a_lora": [
+        (
+            "def half_error(rank):\n    return held_out_error(train_lora(rank, X, Y))",
+            "does A still ask for a gradient",
+        ),
+        (
+            "def half_error(rank):\n"
+            "    layer = LinearWithLoRA(pretrained_layer(), rank, alpha=rank)\n"
+            "    layer.lora.B.requires_grad_(False)\n"
+            "    train_layer(layer, X, Y)\n"
+            "    return held_out_error(layer.lora.delta_W().detach())",
+            "the update has stayed zero",
+        ),
+        (
+            "def half_error(rank):\n"
+            "    layer = LinearWithLoRA(pretrained_layer(), rank, alpha=rank)\n"
+            "    layer.lora.A.requires_grad_(False)\n"
+            "    train_layer(layer, X, Y, steps=10)\n"
+            "    return held_out_error(layer.lora.delta_W().detach())",
+            "is the rest as in",
+        ),
+    ],
     # lesson 06
+    "check_alpha_that_keeps": [
+        ("def alpha_that_keeps(alpha, rank, new_rank):\n    return alpha * rank / new_rank", "larger alpha"),
+        ("def alpha_that_keeps(alpha, rank, new_rank):\n    return alpha", "it was 16 / 8 = 2"),
+        ("def alpha_that_keeps(alpha, rank, new_rank):\n    return 2 * new_rank", "to rank 4 it must be 2"),
+    ],
+    "check_joined": [
+        (
+            "def joined(first, second):\n"
+            "    both = LoRALayer(9, 6, 3, 3)\n"
+            "    both.A.data = torch.cat([first.A, second.A])\n"
+            "    both.B.data = torch.cat([first.B, second.B], dim=1)\n"
+            "    return both",
+            "two scales are lost",
+        ),
+        (
+            "def joined(first, second):\n"
+            "    both = LoRALayer(9, 6, 3, 12)\n"
+            "    both.A.data = torch.cat([first.A, second.A])\n"
+            "    both.B.data = torch.cat([first.scale * first.B, second.scale * second.B], dim=1)\n"
+            "    return both",
+            "its own scale",
+        ),
+        ("def joined(first, second):\n    return LoRALayer(9, 6, 2, 2)", "a smaller one cannot hold it"),
+        ("def joined(first, second):\n    return LoRALayer(9, 6, 3, 3)", "not the sum"),
+    ],
     "check_repaired_lora": [
         ("RepairedLoRA = BrokenLoRA", "who are the others"),
         (
@@ -291,6 +347,18 @@ PLANTED = {
         ),
     ],
     # lesson 07
+    "check_weights_and_hidden": [
+        ("weights_and_hidden = 100, 45", "each of the 12"),
+        ("weights_and_hidden = 1200, 660", "that may be seen"),
+        ("weights_and_hidden = 1200, 600", "the diagonal is not hidden"),
+        ("weights_and_hidden = 1200, 45", "in each head"),
+    ],
+    "check_invisible": [
+        ("def invisible(x):\n    return 3 * x", "point elsewhere"),
+        ("def invisible(x):\n    return -3 * x + 5", "negative factor"),
+        ("def invisible(x):\n    return x + 0.01", "twice as long"),
+        ("def invisible(x):\n    return x + torch.randn(x.shape)", "what does it subtract"),
+    ],
     "check_causal_mask": [
         (
             "def causal_mask(t, T):\n    return torch.ones(t, T, dtype=torch.bool).tril()",
@@ -305,32 +373,26 @@ PLANTED = {
         ("def causal_mask(t, T):\n    return torch.ones(T, T, dtype=torch.bool).tril()", "shape"),
     ],
     # lesson 08
+    "check_affordable_rank": [
+        ("affordable_rank = 1_000_000 // (24 * 2 * 1024)", "B and A"),
+        ("affordable_rank = 1_000_000 // (2 * 2 * 1024)", "24 of them"),
+        ("affordable_rank = math.ceil(1_000_000 / (24 * 2 * 2048))", "round down"),
+        ("affordable_rank = 1_000_000 / (24 * 2 * 2048)", "a whole number"),
+        ("affordable_rank = 1_000_000 // (24 * 4 * 2048)", "how often"),
+    ],
     "check_fused_update": [
         ("def fused_update(q, k, v):\n    return torch.cat([q, k, v], dim=1)", "transpose it"),
         ("def fused_update(q, k, v):\n    return torch.cat([q, k, v])", "side by side"),
         ("def fused_update(q, k, v):\n    return torch.cat([k.T, q.T, v.T], dim=1)", "swapped Q and K"),
         ("def fused_update(q, k, v):\n    return torch.cat([v.T, k.T, q.T], dim=1)", "then K, then V"),
     ],
-    "check_rank_for_budget": [
-        (
-            "def rank_for_budget(budget, d, layers, targets):\n    return budget // (2 * d * layers)",
-            "number of targets",
-        ),
-        (
-            "def rank_for_budget(budget, d, layers, targets):\n"
-            "    return budget // (d * layers * len(targets))",
-            "do both A and B",
-        ),
-        (
-            "def rank_for_budget(budget, d, layers, targets):\n"
-            "    return round(budget / (2 * d * layers * len(targets)) + 0.4)",
-            "8 is right",
-        ),
-        (
-            "def rank_for_budget(budget, d, layers, targets):\n"
-            "    return budget / (2 * d * layers * len(targets))",
-            "4.0",
-        ),
+    "check_other_keys": [
+        ("def other_keys(k):\n    return k * 1", "the same as before"),
+        ("def other_keys(k):\n    return k * 2", "how must the scores"),
+        ("def other_keys(k):\n    return k + torch.arange(len(k))[:, None] + 1", "how must the scores"),
+        ("def other_keys(k):\n    return k + torch.randn(k.shape)", "how must the scores"),
+        ("def other_keys(k):\n    return k.roll(1, 0)", "in another order"),
+        ("def other_keys(k):\n    return k.mean(0)", "of shape (5, 4)"),
     ],
     # lesson 09
     "check_untied": [

@@ -6,8 +6,24 @@ from lora_lab.checks import attempt, checker
 
 
 @checker
+def check_weights_and_hidden(weights_and_hidden):
+    """Exercise 7.1: 12 heads x 10 x 10, of which 12 x 45 are hidden."""
+    weights, hidden = weights_and_hidden
+    if weights == 100:
+        return "that is one head; each of the 12 has weights of its own"
+    if weights != 1200:
+        return f"each head has a weight for each pair of tokens, 10 x 10; yours are {weights!r} in all"
+    if hidden == 12 * 55:
+        return "660 are those that may be seen: each token sees itself and those before it"
+    if hidden == 600:
+        return "600 is half of them, but the diagonal is not hidden: a token may look at itself"
+    if hidden != 540:
+        return f"hidden are the pairs above the diagonal, in each head; yours are {hidden!r}"
+
+
+@checker
 def check_causal_mask(causal_mask):
-    """Exercise 7.1: True at (i, j) if j <= T - t + i."""
+    """Exercise 7.2: True at (i, j) if j <= T - t + i."""
     for t, T in ((4, 4), (1, 4), (2, 5)):
         mask = attempt(causal_mask, t, T)
         if not isinstance(mask, torch.Tensor) or mask.shape != (t, T):
@@ -27,3 +43,21 @@ def check_causal_mask(causal_mask):
             return (
                 f"for t = {t} and T = {T} it must be {right.int().tolist()}, yours is {mask.int().tolist()}"
             )
+
+
+@checker
+def check_invisible(invisible):
+    """Exercise 7.3: a x + c with a > 0, for each token."""
+    x = torch.randn(1, 6, 32, generator=torch.Generator().manual_seed(73), dtype=torch.float64) + 0.3
+    y = attempt(invisible, x.clone())
+    if not isinstance(y, torch.Tensor) or y.shape != x.shape:
+        return f"x is {tuple(x.shape)}, and so must be the result"
+    norms = [torch.nn.functional.layer_norm(m, (32,)) for m in (x, y)]
+    if torch.allclose(norms[0], -norms[1], atol=1e-3):
+        return "the norm has changed its sign: a negative factor is seen"
+    if not torch.allclose(*norms, atol=1e-3):
+        return "the layer norm is another one: what does it subtract, and what does it divide by?"
+    if not (y.norm(dim=-1) > 2 * x.norm(dim=-1)).all():
+        return "the norm is the same, but the vectors must be more than twice as long"
+    if (torch.nn.functional.cosine_similarity(x, y, dim=-1) > 0.999).any():
+        return "the norm is the same, and the vectors are longer; now make them point elsewhere, too"

@@ -4,10 +4,33 @@ import torch
 
 from lora_lab.checks import attempt, checker
 
+FORGOTTEN = {
+    20: "20 counts one factor only: B and A have 1024 numbers per rank each; or was it one matrix, not two?",
+    40: "40 counts one factor of one matrix: there are B and A, and there are q and v",
+    244: "244 is what one block can afford: there are 24 of them",
+    488: "488 is what one block can afford: there are 24 of them, and each has B and A in q and in v",
+    11: "11 costs more than a million: round down",
+}
+
+
+@checker
+def check_affordable_rank(rank):
+    """Exercise 8.1: floor(1,000,000 / (24 * 2 * 2 * 1024)), that is 10."""
+    try:
+        rank = float(rank)
+    except (TypeError, ValueError):
+        return f"a rank is a whole number, yours is {rank!r}"
+    if rank != int(rank):
+        return f"a rank is a whole number, yours is {rank:.2f}: round down, or it costs too much"
+    if rank in FORGOTTEN:
+        return FORGOTTEN[int(rank)]
+    if rank != 10:
+        return "rank 1 costs 24 blocks x 2 matrices x (1024 + 1024) numbers: how often is this in 1,000,000?"
+
 
 @checker
 def check_fused_update(fused_update):
-    """Exercise 8.1: [delta_q^T | delta_k^T | delta_v^T], shape (d, 3 d)."""
+    """Exercise 8.2: [delta_q^T | delta_k^T | delta_v^T], shape (d, 3 d)."""
     draw = torch.Generator().manual_seed(62)
     q, k, v = torch.randn(3, 4, 4, generator=draw)
     fused = attempt(fused_update, q, k, v)
@@ -24,20 +47,25 @@ def check_fused_update(fused_update):
 
 
 @checker
-def check_rank_for_budget(rank_for_budget):
-    """Exercise 8.2: floor(budget / (2 d layers len(targets)))."""
-    rank = attempt(rank_for_budget, 2_048, 64, 2, ("q", "v"))
-    if rank == 8:
-        return "for q and v it gives 8: does the number of targets count? Or do both A and B?"
-    if rank == 16:
+def check_other_keys(other_keys):
+    """Exercise 8.3: keys that all moved by one and the same vector."""
+    draw = torch.Generator().manual_seed(83)
+    k = torch.randn(5, 4, generator=draw, dtype=torch.float64)
+    q = 3 * torch.randn(6, 4, generator=draw, dtype=torch.float64)
+    other = attempt(other_keys, k.clone())
+    if not isinstance(other, torch.Tensor) or other.shape != k.shape:
+        shape = tuple(getattr(other, "shape", ()))
+        return f"five keys of four numbers are a tensor of shape (5, 4), yours is {shape}"
+    other = other.to(k)
+    if bool((other == k).all(dim=1).any()):
+        return "at least one key is the same as before: each of them must be different"
+    if not torch.isfinite(other).all():
+        return "a key holds a number that is not finite"
+    if torch.allclose(torch.sort(other, dim=0)[0], torch.sort(k, dim=0)[0]):
+        return "these are the old keys in another order: then each weight goes to another word"
+    difference = ((q @ other.T).softmax(-1) - (q @ k.T).softmax(-1)).abs().max()
+    if difference > 1e-5:
         return (
-            "16 would cost four times the budget here: B and A have d numbers per rank each, in every target"
-        )
-    if rank != 4 or not isinstance(rank, int):
-        return f"2,048 numbers for q and v in 2 layers of width 64 give rank 4, yours is {rank!r}"
-    rank = rank_for_budget(600_000, 768, 12, ("q", "k", "v", "o"))
-    if rank != 8:
-        return (
-            "600,000 numbers for q, k, v, o of GPT-2 small are a bit more than rank 8 costs, 589,824, and "
-            f"less than rank 9: 8 is right, yours is {rank}"
+            f"for some query a weight moves by {difference:.2f}: how must the scores of a query move, so "
+            "that its softmax does not? And which change of the keys does this for every query?"
         )

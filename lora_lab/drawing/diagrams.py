@@ -132,6 +132,33 @@ def gpt2_block():
     )
 
 
+def inside_block():
+    """What a token's vector passes in a block: two norms, attention, MLP, two shortcuts."""
+    fig, ax = canvas(10.2, 2.9)
+    ax.text(0.1, 2.7, "What attention and MLP find is added to what was there", weight="bold")
+    ax.text(0.1, 1.0, "x\n(t, d)", va="center", ha="left")
+    arrow(ax, (0.65, 1.0), (1.3, 1.0))
+    for x, name in ((1.3, "norm 1"), (5.4, "norm 2")):
+        box(ax, x, 0.7, 0.8, 0.6, name, "white")
+    box(ax, 2.5, 0.5, 1.7, 1.0, "attention\nbetween tokens", PALE)
+    box(ax, 6.6, 0.5, 1.9, 1.0, "MLP, each alone\nd → 4 d → d", PALE)
+    for start, plus, parts in ((0.95, 4.65, (1.3, 2.1, 2.5, 4.2)), (5.05, 8.95, (5.4, 6.2, 6.6, 8.5))):
+        arrow(ax, (parts[1], 1.0), (parts[2], 1.0))
+        arrow(ax, (parts[3], 1.0), (plus - 0.15, 1.0))
+        ax.text(plus, 0.98, "+", size=16, ha="center", va="center")
+        arrow(ax, (start, 1.0), (start, 2.1), (plus, 2.1), (plus, 1.2))
+        ax.text((start + plus) / 2, 2.25, "shortcut", ha="center", size=9)
+        ax.text((parts[2] + parts[3]) / 2, 0.25, "(t, d)", ha="center", size=9)
+    arrow(ax, (4.8, 1.0), (5.4, 1.0))
+    arrow(ax, (9.1, 1.0), (9.5, 1.0))
+    ax.text(9.55, 1.0, "x\n(t, d)", va="center")
+    return fig, (
+        "One block of GPT-2: the token vectors, t by d, pass a norm and the attention, whose output is added "
+        "to them by a shortcut; then a norm and an MLP, which widens them to 4 d and back, added by a second "
+        "shortcut. The shape at the end is that at the beginning."
+    )
+
+
 def lora():
     """The two ways of the input through a layer with LoRA."""
     fig, ax = canvas(7.6, 3.5)
@@ -167,38 +194,86 @@ def lora():
     )
 
 
-def attention_lora():
-    """Self-attention of GPT-2 with an update beside each of its four matrices."""
-    fig, ax = canvas(8.8, 3.7)
-    ax.text(0.1, 3.5, "Each of the four matrices gets an update of its own", weight="bold")
-    ax.text(0.1, 1.6, "x", size=14, va="center")
-    ax.plot([0.35, 0.8], [1.6, 1.6], color=INK, linewidth=1.2)
-    for y, name in ((2.5, "Q"), (1.4, "K"), (0.3, "V")):
-        box(ax, 1.2, y, 1.0, 0.62, f"$W_{name.lower()}$", FROZEN)
-        update_pair(ax, 1.2, y - 0.36)
-        arrow(ax, (0.8, 1.6), (0.8, y + 0.31), (1.2, y + 0.31))
-        arrow(ax, (0.8, y + 0.31), (0.8, y - 0.2), (1.2, y - 0.2))
-        ax.text(2.75, y + 0.2, f"+  {name}", va="center", size=12)
-        arrow(ax, (2.2, y + 0.31), (2.68, y + 0.24))
-        arrow(ax, (2.1, y - 0.2), (2.4, y - 0.2), (2.7, y + 0.12))
-    ax.text(1.7, 3.2, "grey: one fused layer, c_attn", ha="center", size=9)
-    box(ax, 3.7, 1.0, 2.1, 1.3, "softmax($QK^T/\\sqrt{d_{head}}$\n+ causal mask) V", "white")
-    for y in (2.7, 1.6, 0.5):
-        arrow(ax, (3.35, y), (3.7, min(max(y, 1.2), 2.1)))
-    box(ax, 6.5, 1.5, 1.0, 0.62, "$W_o$\nc_proj", FROZEN, size=9)
-    update_pair(ax, 6.5, 0.94)
-    arrow(ax, (5.8, 1.8), (6.5, 1.8))
-    arrow(ax, (6.1, 1.8), (6.1, 1.1), (6.5, 1.1))
-    ax.text(7.95, 1.65, "+", size=14, va="center", ha="center")
-    arrow(ax, (7.5, 1.8), (7.85, 1.7))
-    arrow(ax, (7.4, 1.1), (7.6, 1.1), (7.88, 1.55))
-    arrow(ax, (8.07, 1.65), (8.6, 1.65))
-    ax.set_ylim(-0.15, 3.7)
+def merging():
+    """An update goes into its weight; the layer that it comes from waits."""
+    fig, ax = canvas(8.4, 2.9)
+    ax.text(0.1, 2.7, "Merged, an input passes one matrix; nothing is lost", weight="bold")
+    box(ax, 0.3, 0.6, 1.8, 1.2, "$W_0$   (out, in)\nfrozen", FROZEN)
+    ax.text(2.4, 1.2, "+", size=16, ha="center", va="center")
+    ax.text(2.8, 1.2, "α / r", size=12, ha="center", va="center")
+    low_rank_pair(ax, 3.15, 0.6, 1.3, 1.2)
+    ax.text(4.1, 0.35, "(out, r) (r, in)", ha="center", va="center", size=9)
+    ax.text(5.15, 1.2, "=", size=16, ha="center", va="center")
+    box(ax, 5.5, 0.6, 1.8, 1.2, "W   (out, in)", PALE)
+    ax.text(6.4, 0.35, "runs", ha="center", va="center", size=9)
+    ax.add_patch(Rectangle((0.1, 0.1), 4.75, 2.0, fill=False, edgecolor=INK, linewidth=0.8, linestyle="--"))
+    ax.text(0.2, 2.25, "the layer with LoRA: waits, untouched", va="center", size=9)
     return fig, (
-        "Self-attention with LoRA: the token vectors go through the frozen fused layer c_attn to Q, K and "
-        "V, each with its own small update beside it; softmax of Q K transposed with the causal mask weighs "
-        "V; the frozen layer c_proj, with an update beside it, gives the output."
+        "The frozen weight W0, out by in, plus alpha over r times B A, which has the same shape, gives the "
+        "merged weight W. An input then passes one matrix. The layer with W0, A and B waits beside it, "
+        "untouched."
     )
+
+
+def attention_lora():
+    """Self-attention of GPT-2 with an update beside each of its four matrices, and the shapes on the way."""
+    fig, ax = canvas(10.8, 4.1)
+    ax.text(0.1, 3.85, "Each of the four matrices gets an update of its own", weight="bold")
+    ax.text(0.1, 1.95, "x", size=13, va="center")
+    ax.text(0.05, 1.6, "(t, d)", size=8, va="center")
+    ax.plot([0.35, 0.7], [1.95, 1.95], color=INK, linewidth=1.2)
+    for y, name in ((2.75, "q"), (1.65, "k"), (0.55, "v")):
+        with_update(ax, 1.1, y, f"$W_{name}$", 0.7)
+        arrow(ax, (0.7, 1.95), (0.7, y + 0.3), (1.1, y + 0.3))
+        ax.text(3.75, y + 0.3, name, va="center", size=13)
+        ax.text(3.68, y, "(t, d)", size=8, va="center")
+        arrow(ax, (3.98, y + 0.3), (4.4, y + 0.3), (4.75, min(max(y + 0.3, 1.3), 2.6)))
+    outline(ax, 1.0, 0.47, 1.0, 2.96, "c_attn: d → 3d", 3.54)
+    for i in (3, 2, 1, 0):  # the heads, one behind the other
+        box(ax, 4.75 + 0.1 * i, 1.2 + 0.1 * i, 2.25, 1.5, "", "white")
+    ax.text(5.875, 2.4, "in each head", ha="center", va="center", size=9)
+    ax.text(5.875, 1.95, "softmax$(q\\,k^T / \\sqrt{d_{head}})\\,v$", ha="center", va="center")
+    ax.text(5.875, 1.5, "weights: (t, t), masked", ha="center", va="center", size=9)
+    ax.text(6.0, 3.15, "q, k, v cut into heads: (t, $d_{head}$)", ha="center", size=8)
+    arrow(ax, (7.3, 1.95), (8.05, 1.95))
+    ax.text(7.62, 2.05, "joined", ha="center", size=9)
+    ax.text(7.55, 1.72, "(t, d)", ha="center", size=8)
+    with_update(ax, 8.05, 1.65, "$W_o$", 7.85)
+    outline(ax, 7.95, 1.57, 1.0, 0.76, "c_proj: d → d", 2.44)
+    ax.text(10.62, 1.95, "output", va="center")
+    ax.text(10.68, 1.65, "(t, d)", size=8, va="center")
+    ax.text(6.0, 0.25, "grey: frozen", color="#6e6e6e", va="center")
+    ax.text(7.3, 0.25, "A (r, d) and B (d, r): trained", color="#a87400", va="center")
+    ax.set_xlim(0, 11.2)
+    return fig, (
+        "Self-attention with LoRA. The token vectors x, t rows of d numbers, go through the frozen layer "
+        "c_attn, which holds Wq, Wk and Wv. Beside each of the three, a small A and B make an update, which "
+        "is added: q, k and v, of shape (t, d) each. They are cut into heads; each head weighs its values "
+        "with the masked softmax of q k transposed. The heads side by side, again (t, d), go through the "
+        "frozen layer c_proj, which is Wo, with an update beside it, and give the output."
+    )
+
+
+def with_update(ax, x, y, name, corner):
+    """A frozen matrix at (x, y), a trained A and B beside it, and the sum of the two; the way of the input to
+    A turns at x = `corner`.
+    """
+    middle, lower, sum_at = y + 0.3, y - 0.2, x + 2.2
+    box(ax, x, y, 0.8, 0.6, name, FROZEN)
+    update_pair(ax, x + 1.05, y - 0.38)
+    arrow(ax, (corner, middle), (corner, lower), (x + 1.05, lower))
+    ax.add_patch(Circle((sum_at, middle), 0.1, facecolor="white", edgecolor=INK, linewidth=0.8))
+    ax.text(sum_at, middle - 0.01, "+", ha="center", va="center")
+    arrow(ax, (x + 0.8, middle), (sum_at - 0.1, middle))
+    arrow(ax, (x + 1.95, lower), (sum_at, lower), (sum_at, middle - 0.1))
+    arrow(ax, (sum_at + 0.1, middle), (sum_at + 0.33, middle))
+
+
+def outline(ax, x, y, width, height, text, above):
+    """A dashed frame round what is one layer, with its name above it."""
+    dashed = {"fill": False, "edgecolor": INK, "linewidth": 0.9, "linestyle": "--"}
+    ax.add_patch(Rectangle((x, y), width, height, **dashed))
+    ax.text(x + width / 2, above, text, ha="center", va="center", size=9)
 
 
 def peft_family():
@@ -256,7 +331,9 @@ def peft_family():
 FIGURES = {
     "figure_argument.png": argument,
     "figure_gpt2_block.png": gpt2_block,
+    "figure_inside_block.png": inside_block,
     "figure_lora.png": lora,
+    "figure_merging.png": merging,
     "figure_attention_lora.png": attention_lora,
     "figure_peft_family.png": peft_family,
 }
