@@ -9,10 +9,16 @@ from pathlib import Path
 
 from lora_lab.runs import write_runs
 from lora_lab.runs.choosing import choosing_runs
+from lora_lab.runs.facts import facts_runs
 from lora_lab.runs.fine_tuning import fine_tuning_runs
 from lora_lab.runs.why_low_rank import why_low_rank_runs
 
-MAKE = {"fine_tuning": fine_tuning_runs, "why_low_rank": why_low_rank_runs, "choosing": choosing_runs}
+MAKE = {
+    "fine_tuning": fine_tuning_runs,
+    "why_low_rank": why_low_rank_runs,
+    "choosing": choosing_runs,
+    "facts": facts_runs,
+}
 
 
 def make_runs(topics):

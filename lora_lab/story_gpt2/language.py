@@ -170,7 +170,9 @@ def tell_story(random, facts=None):
         return random.choice(choices)
 
     about = {"name": draw(ENTITIES["name"])}
-    about |= facts[about["name"]] if facts else {k: draw(words) for k, words in ENTITIES.items() if k != "name"}
+    about |= (
+        facts[about["name"]] if facts else {k: draw(words) for k, words in ENTITIES.items() if k != "name"}
+    )
     about |= {form: pair[about["name"] in SHE] for form, pair in PRONOUNS.items()}
     known = set()
     for wordings in SENTENCES:

@@ -7,6 +7,8 @@ to remember. `evaluate(model, ids, parts[name])` is the loss of one kind of word
 
 import re
 
+import torch
+
 from lora_lab.gpt2 import load_tokenizer
 from lora_lab.story_gpt2.batches import story_data
 from lora_lab.story_gpt2.language import PIRATE, stories
@@ -14,10 +16,10 @@ from lora_lab.training import IGNORED
 
 
 def labels_by_part(n):
-    """(ids, {part: labels}) of `n` held-out plain stories, two times taken apart: each token that is predicted
-    has its label in one of "first mentions" (of an animal, a colour, an object or a place: what "facts"
-    contradict), "later mentions" (of them, of the name, and pronouns: recall, which nothing contradicts) and
-    "other words"; and in one of "pirate words" (those that have a pirate form) and "common words".
+    """(ids, {part: labels}) of `n` held-out plain stories, taken apart twice. Each predicted token has its
+    label in one of "first mentions" (of an animal, a colour, an object or a place: what "facts" contradict),
+    "later mentions" (of them, of the name, and pronouns: recall, which nothing contradicts) and "other
+    words"; and in one of "pirate words" (those that have a pirate form) and "common words".
     """
     ids, labels = story_data("plain", n, held_out=True)
     told = stories(n, seed=1, held_out=True)
@@ -27,14 +29,12 @@ def labels_by_part(n):
         "later mentions": lambda story: [span[2:] for span in story.mentions],
         "pirate words": lambda story: pirate_words(story.plain),
     }
-    found = {name: labels.clone() for name in parts}
+    found = {name: torch.full_like(labels, IGNORED) for name in parts}
     for row, story in enumerate(told):
         for name, spans in parts.items():
-            keep = [overlaps(token, spans(story)) for token in coded[row]]
-            for place, kept in enumerate(keep, start=1):  # the first token is the end of the text before
-                if not kept:
-                    found[name][row, place] = IGNORED
-            found[name][row, len(keep) + 1 :] = IGNORED
+            for place, token in enumerate(coded[row], start=1):  # before it stands the end of the last text
+                if overlaps(token, spans(story)):
+                    found[name][row, place] = labels[row, place]
     found["other words"] = without(labels, found["first mentions"], found["later mentions"])
     found["common words"] = without(labels, found["pirate words"])
     return ids, found
