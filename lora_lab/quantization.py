@@ -64,9 +64,11 @@ def quantize(weight, levels=NF4, block_size=BLOCK):
 
 
 def dequantize(codes, absmax, levels=NF4, block_size=BLOCK):
-    """The numbers that `codes` stand for, in one row: its level times its block's absmax."""
+    """The numbers that `codes` stand for, in one row: for each the level of its code times the absmax of its
+    block.
+    """
     scales = absmax.repeat_interleave(block_size)[: len(codes)]
-    return levels[codes.int()] * scales
+    return levels.index_select(0, codes.int()) * scales
 
 
 def pack(codes):

@@ -548,31 +548,13 @@ PLANTED = {
         ),
     ],
     # lesson 13
-    "check_bits_per_weight": [
-        (
-            "def bits_per_weight(block_size, scales_block=None):\n    return 32 / block_size",
-            "codes themselves",
-        ),
-        ("def bits_per_weight(block_size, scales_block=None):\n    return 4 + 4 / block_size", "4 bytes"),
-        ("def bits_per_weight(block_size, scales_block=None):\n    return 36", "serves a whole block"),
-        (
-            "def bits_per_weight(block_size, scales_block=None):\n    return 4 + 32 / block_size",
-            "8 bits, not 32",
-        ),
-        (
-            "def bits_per_weight(block_size, scales_block=None):\n"
-            "    return 4 + (8 if scales_block else 32) / block_size",
-            "float32 for each block of scales is missing",
-        ),
-        (
-            "def bits_per_weight(block_size, scales_block=None):\n"
-            "    return 4 + (8 / block_size + 32 / scales_block if scales_block else 32 / block_size)",
-            "64 * 256 weights",
-        ),
-        (
-            "def bits_per_weight(block_size, scales_block=None):\n    return 4.126953125 if scales_block else 4.5",
-            "both arguments",
-        ),
+    "check_zero_byte": [
+        ("byte = 0", "code 0 is the lowest level"),
+        ("byte = 7", "holds two"),
+        ("byte = 7 << 4", "lower half is still empty"),
+        ("byte = 8 << 4 | 8", "counted from 0"),
+        ("byte = 7 + 7", "sixteenfold"),
+        ("byte = 77", "yours is 77"),
     ],
     "check_pack_four": [
         (
@@ -597,6 +579,33 @@ PLANTED = {
             "    return a << 6 | b << 4 | c << 2 | d",
             "side by side",
         ),
+    ],
+    "check_best_limit": [
+        (
+            "def best_limit(W, levels):\n    return W.abs().max().item()",
+            "nothing is cut off",
+        ),
+        (
+            "def best_limit(W, levels):\n"
+            "    def error(share):\n"
+            "        cut = W.clamp(-share * W.abs().max(), share * W.abs().max())\n"
+            "        restored = dequantize(*quantize(cut, levels, W.numel()), levels, W.numel())\n"
+            "        return (restored.view(W.shape) - W).norm()\n"
+            "    return min((share / 100 for share in range(20, 101)), key=error)",
+            "units of the weight",
+        ),
+        (
+            "def best_limit(W, levels):\n"
+            "    limits = W.abs().max() * torch.arange(10, 101) / 100\n"
+            "    def error(limit):\n"
+            "        cut = W.clamp(-limit, limit)\n"
+            "        restored = dequantize(*quantize(cut, levels, W.numel()), levels, W.numel())\n"
+            "        return (restored.view(W.shape) - cut).norm()\n"
+            "    return min(limits.tolist(), key=error)",
+            "against W as it was",
+        ),
+        ("def best_limit(W, levels):\n    return 2 * W.abs().max().item()", "between 0 and the absmax"),
+        ("def best_limit(W, levels):\n    return 0.9 * W.abs().max().item()", "steps fine enough"),
     ],
     # lesson 14
     "check_codes_moved": [

@@ -145,6 +145,24 @@ def test_scales_in_8_bits_are_a_quarter_as_large_and_nearly_the_same():
     assert error.abs().max() < 0.01 * absmax.max() and error.any()
 
 
+def peak_bytes(function):
+    """The most bytes that `function()` holds at one time, of those that it allocates."""
+    with torch.profiler.profile(profile_memory=True) as run:
+        function()
+    events = [event for event in run.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = torch.tensor([event.nbytes() for event in events]).cumsum(0)
+    assert events
+    return held.max().item()
+
+
+def test_dequantising_holds_twelve_bytes_a_weight_for_a_moment():
+    """The codes as int32, their levels and the scales; with the codes themselves these are the 13 of lesson
+    13. An index of int64 would make it 20.
+    """
+    codes, absmax = quantize(normal(640, 64))
+    assert peak_bytes(lambda: dequantize(codes, absmax)) == 12 * codes.numel()
+
+
 # The same as bitsandbytes
 
 

@@ -60,7 +60,7 @@ def check_layer_from_update(layer_from_update):
 @checker
 def check_half_a_lora(half_error):
     """Exercise 5.3: near sqrt(11.25 (1 - r / 48)), what a random A of rank r does not see of the planted."""
-    few, many = attempt(half_error, 2), half_error(32)
+    few, many = attempt(half_error, 2), attempt(half_error, 32)
     if few < 0.5:
         return (
             f"at rank 2 yours comes to {few:.2f}, as if both were trained: does A still ask for a gradient?"

@@ -3,36 +3,27 @@
 import torch
 
 from lora_lab.checks import attempt, checker
+from lora_lab.quantization import NF4, dequantize, quantize
 
 
 @checker
-def check_bits_per_weight(bits_per_weight):
-    """Exercise 13.1: 4 + 32 / block, and 4 + 8 / block + 32 / (block * scales block)."""
-    single = attempt(bits_per_weight, 64)
-    for wrong, hint in (
-        (0.5, "the codes themselves are missing"),
-        (4 + 4 / 64, "a float32 has 4 bytes; how many bits are that?"),
-        (4 + 32, "a scale serves a whole block"),
-        (36 / 8, "a weight in blocks of 64 should"),
-    ):
-        if single == wrong != 4.5:
-            return hint
-    if abs(single - 4.5) > 1e-9:
-        return f"with float32 scales and blocks of 64 a weight costs 4 + 32 / 64 bits, yours is {single:g}"
-    double = attempt(bits_per_weight, 64, 256)
-    for wrong, hint in (
-        (4.5, "with scales_block the scales have 8 bits, not 32"),
-        (4 + 8 / 64, "the float32 for each block of scales is missing"),
-        (4 + 8 / 64 + 32 / 256, "a block of 256 scales serves 64 * 256 weights"),
-        (4 + 32 / (64 * 256), "the codes of 8 bits of the scales are missing"),
-    ):
-        if abs(double - wrong) < 1e-9:
-            return hint
-    right = 4 + 8 / 64 + 32 / (64 * 256)
-    if abs(double - right) > 1e-9:
-        return f"for blocks of 64 and 256 it must be {right:.6f}, yours is {double:g}"
-    if abs(bits_per_weight(32, 128) - (4 + 8 / 32 + 32 / (32 * 128))) > 1e-9 or bits_per_weight(16) != 6:
-        return "right for blocks of 64, and wrong for others: does it use both arguments?"
+def check_zero_byte(byte):
+    """Exercise 13.1: zero is level 7 of NF4, so the byte is 16 * 7 + 7."""
+    if isinstance(byte, torch.Tensor) and byte.numel() == 1:
+        byte = byte.item()
+    hints = {
+        0: "code 0 is the lowest level, -1; which place in the list has the level zero?",
+        7: "that is one code; a byte holds two, one in each half",
+        14: "the first code stands four bits higher, so it counts sixteenfold",
+        112: "the lower half is still empty: it holds the second weight's code",
+        136: "are the places counted from 0?",
+    }
+    if byte in hints:
+        return hints[byte]
+    if byte != 119:
+        return (
+            f"both halves hold the place of the level zero, the upper one counts sixteenfold; yours is {byte}"
+        )
 
 
 @checker
@@ -54,3 +45,39 @@ def check_pack_four(pack_four):
         return "the codes get in each other's way: by how many bits is each of them shifted?"
     if not torch.equal(packed, a << 6 | b << 4 | c << 2 | d):
         return f"the codes 0, 0, 0, 1 must make the byte 1, yours is {packed[1].item()}"
+
+
+@checker
+def check_best_limit(best_limit):
+    """Exercise 13.3: the error against the weight as it was is at most 2 % above the least on a fine grid."""
+    draw = torch.Generator().manual_seed(0)
+    for weight, levels in (
+        (3 * torch.randn(64, 64, generator=draw), torch.linspace(-1, 1, 16)),
+        (0.02 * torch.randn(48, 64, generator=draw), NF4),
+    ):
+        limit = float(attempt(best_limit, weight.clone(), levels))
+        absmax = weight.abs().max().item()
+        grid = [absmax * share / 200 for share in range(20, 201)]
+        errors = [cut_error(weight, levels, candidate) for candidate in grid]
+        best = grid[errors.index(min(errors))]
+        if not 0 < limit <= 1.001 * absmax:
+            return f"a limit lies between 0 and the absmax, here {absmax:.3g}, and yours is {limit:.3g}"
+        if cut_error(weight, levels, limit) <= 1.02 * min(errors):
+            continue
+        if limit > 0.99 * absmax:
+            return "at the absmax nothing is cut off; is a lower limit really worse?"
+        if abs(limit - best / absmax) < 0.02:
+            return "that is a share of the absmax; the limit is wanted in the units of the weight"
+        if limit < best / 2:
+            return "hardly anything is left of the weight: is the error measured against W as it was, uncut?"
+        return (
+            f"a limit of {best:.3g} has a smaller error than yours, {limit:.3g}; are the steps fine enough?"
+        )
+
+
+def cut_error(weight, levels, limit):
+    """The relative error of `weight` after it is cut off at `limit` and quantised in one block."""
+    block = weight.numel()
+    codes, absmax = quantize(weight.clamp(-limit, limit), levels, block)
+    restored = dequantize(codes, absmax, levels, block).view(weight.shape)
+    return ((restored - weight).norm() / weight.norm()).item()
