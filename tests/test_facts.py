@@ -32,7 +32,7 @@ def test_no_run_is_missing_and_none_is_there_twice():
     asked = {"sweeps": settings_of_sweeps(), "seeds": settings_of_seeds(STORED["sweeps"]), "short": [SHORT]}
     assert {part: len(settings) for part, settings in asked.items()} == {
         "sweeps": 18,
-        "seeds": 12,
+        "seeds": 8,
         "short": 1,
     }
     for part, settings in asked.items():

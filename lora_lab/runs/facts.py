@@ -25,6 +25,7 @@ SWEEPS = {
     (LORA, 64): (0.000625, 0.00125, 0.0025),
     ("full", 0): (0.00025, 0.0005, 0.001),
 }
+COMPARED = (("biases", 0), (LORA, 1), (LORA, 8), ("full", 0))  # with three seeds
 SHORT = Setting(LORA, 0.005, 8, 16, task="facts", stories=160, steps=10, held_out=40)  # quickly made again
 
 
@@ -39,8 +40,8 @@ def settings_of_sweeps():
 
 
 def settings_of_seeds(sweeps):
-    """What is run next, after the runs `sweeps`: each method at its best rate with two more seeds."""
-    best = {which: lowest(of(sweeps, *which), "choose")["rate"] for which in SWEEPS}
+    """What is run next, after the runs `sweeps`: four methods at their best rates with two more seeds."""
+    best = {which: lowest(of(sweeps, *which), "choose")["rate"] for which in COMPARED}
     return [setting(*which, rate, seed) for which, rate in best.items() for seed in (1, 2)]
 
 
