@@ -10,9 +10,15 @@ from pathlib import Path
 from lora_lab.runs import write_runs
 from lora_lab.runs.choosing import choosing_runs
 from lora_lab.runs.fine_tuning import fine_tuning_runs
+from lora_lab.runs.qlora import qlora_runs
 from lora_lab.runs.why_low_rank import why_low_rank_runs
 
-MAKE = {"fine_tuning": fine_tuning_runs, "why_low_rank": why_low_rank_runs, "choosing": choosing_runs}
+MAKE = {
+    "fine_tuning": fine_tuning_runs,
+    "why_low_rank": why_low_rank_runs,
+    "choosing": choosing_runs,
+    "qlora": qlora_runs,
+}
 
 
 def make_runs(topics):
