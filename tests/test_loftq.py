@@ -4,7 +4,7 @@ import pytest
 import torch
 from test_runs import setting_of
 
-from lora_lab.gpt2 import apply_lora_to_gpt2, dense_layers, load_gpt2, lora_layers, random_gpt2
+from lora_lab.gpt2 import ALL_TARGETS, apply_lora_to_gpt2, dense_layers, load_gpt2, lora_layers, random_gpt2
 from lora_lab.loftq import loftq, use_loftq
 from lora_lab.merging import adapted_weights
 from lora_lab.quantization import NF4, dequantize, quantize
@@ -12,7 +12,6 @@ from lora_lab.quantized_layers import LinearNF4, quantize_gpt2
 from lora_lab.runs import lowest, qlora, read_runs, runs_of
 from lora_lab.runs.methods import make_trainable
 from lora_lab.runs.one_run import SEEDS
-from lora_lab.training import fit
 
 THREE = qlora.THREE
 
@@ -45,9 +44,8 @@ def test_a_second_round_rounds_what_the_first_has_left_over():
 
 def test_it_finds_what_peft_finds():
     pytest.importorskip("bitsandbytes")
-    from peft.utils.loftq_utils import _loftq_init_new
-
     import bitsandbytes
+    from peft.utils.loftq_utils import _loftq_init_new
 
     W = normal(64, 128)
     stored = bitsandbytes.nn.Params4bit(
@@ -61,8 +59,8 @@ def test_it_finds_what_peft_finds():
 @pytest.mark.parametrize("levels", [NF4, THREE])
 def test_a_gpt2_starts_nearer_to_its_original(levels):
     original = random_gpt2()
-    weights = [W.clone() for W, _ in adapted_weights(apply_lora_to_gpt2(random_gpt2(), 4, 8, qlora.ALL))]
-    model = use_loftq(apply_lora_to_gpt2(random_gpt2(), 4, 8, qlora.ALL), levels, rounds=2)
+    weights = [W.clone() for W, _ in adapted_weights(apply_lora_to_gpt2(random_gpt2(), 4, 8, ALL_TARGETS))]
+    model = use_loftq(apply_lora_to_gpt2(random_gpt2(), 4, 8, ALL_TARGETS), levels, rounds=2)
     assert all(isinstance(layer, LinearNF4) for layer in dense_layers(model).values())
     for W, (W_hat, layer) in zip(weights, adapted_weights(model), strict=True):
         expected, B, A = loftq(W, 4, levels, rounds=2)

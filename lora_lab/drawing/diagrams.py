@@ -261,9 +261,8 @@ def qlora():
     box(ax, 0.3, 1.75, 1.3, 1.0, "codes, 4 bits\nand scales", FROZEN)
     ax.text(0.95, 1.5, "of W (out × in)", ha="center", va="center", size=9)
     for y, name in ((3.05, "Forward"), (0.75, "Backward")):
-        arrow(
-            ax, (1.6, 2.4 if y > 2 else 2.1), (2.1, 2.4 if y > 2 else 2.1), (2.1, y + 0.35), (2.7, y + 0.35)
-        )
+        start = 2.4 if name == "Forward" else 2.1
+        arrow(ax, (1.6, start), (2.1, start), (2.1, y + 0.35), (2.7, y + 0.35))
         ax.text(2.62, y + 1.0, name, va="center", weight="bold", size=9)
         ax.add_patch(Rectangle((2.7, y - 0.15), 1.0, 1.0, facecolor="white", edgecolor=INK, linestyle="--"))
         ax.text(3.2, y + 0.35, "$\\hat W$\nout × in", ha="center", va="center")
@@ -285,14 +284,14 @@ def qlora():
     ax.text(8.8, 1.1, "g", va="center", style="italic")
     ax.text(7.3, 1.28, "gradient of y, n × out", ha="center", va="center", size=9)
     arrow(ax, (5.15, 0.8), (5.15, 0.25))
-    ax.text(5.3, 0.35, "gradient of x, n × in, for the layers below", va="center", size=9)
+    ax.text(5.3, 0.35, "its share of the gradient of x, n × in", va="center", size=9)
     arrow(ax, (5.15, 4.15), (5.15, 3.7))
     ax.text(5.3, 4.02, "x, n × in", va="center", size=9)
     return fig, (
-        "A layer of QLoRA. Stored all the time are the 4-bit codes and scales of the frozen weight, and A and "
-        "B. In the forward pass the weight W-hat is dequantised, multiplied with x, and thrown away; the "
+        "A layer of QLoRA. Stored all the time are the 4-bit codes and scales of the frozen weight, and A "
+        "and B. In the forward pass the weight W-hat is dequantised, multiplied with x, and thrown away; the "
         "update of A and B is added. In the backward pass it is dequantised a second time, multiplied with "
-        "the gradient g of the output, which gives the gradient of x, and thrown away again."
+        "the gradient g of the output, which gives its share of the gradient of x, and thrown away again."
     )
 
 

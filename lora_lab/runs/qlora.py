@@ -87,22 +87,26 @@ def halves(kind, n):
     return (ids[: n // 2], labels[: n // 2]), (ids[n // 2 :], labels[n // 2 :])
 
 
-def measure_base(setting):
-    """One run with its losses: "start" before training, "chosen" on the half to choose on; the others, and
-    that on "plain" stories, on the half to report.
+def losses_of(model, held_out, wanted=("chosen", "pirate", "plain")):
+    """The losses of `model`: "chosen" on the half of the pirate stories to choose on; "pirate" and "plain" on
+    the half to report.
     """
-    starts = {}
+    choose, report = halves("pirate", held_out)
+    data = {"chosen": choose, "pirate": report, "plain": halves("plain", held_out)[1]}
+    return {name: round(evaluate(model, *data[name]), 5) for name in wanted}
+
+
+def measure_base(setting):
+    """One run with its losses, and with that on pirate stories before training, "start_loss"."""
+    before = {}
 
     def fresh(setting):
         model = adapted_base(setting)
-        starts["start"] = round(evaluate(model, *halves("pirate", setting.held_out)[1]), 5)
+        before["start_loss"] = losses_of(model, setting.held_out, ("pirate",))["pirate"]
         return model
 
     model, run = train_run(setting, fresh)
-    choose, report = halves("pirate", setting.held_out)
-    plain = halves("plain", setting.held_out)[1]
-    losses = {"chosen": choose, "pirate": report, "plain": plain}
-    return run | starts | {name: round(evaluate(model, *data), 5) for name, data in losses.items()}
+    return run | before | losses_of(model, setting.held_out)
 
 
 def settings_of_rates():
