@@ -31,6 +31,7 @@ COMPARED = (  # base and start
     ("three levels", "random"),
     ("random weights", "usual"),
 )
+WITH_NEIGHBOURS = COMPARED[:3]  # also run with every seed at the rates beside the best one
 
 
 @dataclass(frozen=True)
@@ -109,22 +110,25 @@ def measure_base(setting):
     return run | before | losses_of(model, setting.held_out)
 
 
-def settings_of_rates():
+def settings_of_bases():
     """What is run first: every rate for every base and start."""
     return [on_base(base, start, rate) for base, start in COMPARED for rate in RATES]
 
 
-def settings_of_seeds(runs):
-    """What is run next: the other seeds at the rate that was best for each, and at its neighbours."""
+def settings_of_more_seeds(runs):
+    """What is run next: the other seeds at the rate that was best for each, and at its neighbours for
+    those WITH_NEIGHBOURS.
+    """
     more = []
     for base, start in COMPARED:
         best = RATES.index(lowest(runs_of(runs, base=base, start=start, seed=0), "chosen")["rate"])
-        near = RATES[max(0, best - 1) : best + 2]
+        reach = 1 if (base, start) in WITH_NEIGHBOURS else 0
+        near = RATES[max(0, best - reach) : best + reach + 1]
         more += [on_base(base, start, rate, seed) for rate in near for seed in SEEDS[1:]]
     return more
 
 
 def qlora_runs():
     """Make everything anew: what is stored, as a dict."""
-    runs = in_parallel(settings_of_rates(), measure_base)
-    return {"bases": runs + in_parallel(settings_of_seeds(runs), measure_base)}
+    runs = in_parallel(settings_of_bases(), measure_base)
+    return {"bases": runs + in_parallel(settings_of_more_seeds(runs), measure_base)}
