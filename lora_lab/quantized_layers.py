@@ -11,6 +11,7 @@ from lora_lab.gpt2 import gpt2_blocks
 from lora_lab.lora import dense_weight
 from lora_lab.merging import check_unmerged, replace_modules
 from lora_lab.quantization import (
+    BLOCK,
     NF4,
     dequantize,
     dequantize_scales,
@@ -19,6 +20,8 @@ from lora_lab.quantization import (
     quantize_scales,
     unpack,
 )
+
+PIECE = 2**20  # weights that are dequantised at once: each takes 21 bytes on the way
 
 
 class MatmulNF4(torch.autograd.Function):
@@ -72,9 +75,11 @@ class LinearNF4(ExactBuffers):
 
     def dequantized(self):
         absmax = dequantize_scales(self.scale_codes, self.scales, self.mean)
-        codes = unpack(self.codes, self.out_features * self.in_features)
-        W = dequantize(codes, absmax, self.levels).view(self.out_features, self.in_features)
-        return W.to(self.dtype)
+        W = torch.empty(2 * len(self.codes), dtype=self.dtype, device=self.codes.device)
+        pieces = W.split(PIECE), self.codes.split(PIECE // 2), absmax.split(PIECE // BLOCK)
+        for piece, codes, scales in zip(*pieces, strict=True):
+            piece.copy_(dequantize(unpack(codes, len(piece)), scales, self.levels))
+        return W[: self.out_features * self.in_features].view(self.out_features, self.in_features)
 
     @property
     def weight(self):

@@ -608,6 +608,54 @@ PLANTED = {
         ("def best_limit(W, levels):\n    return 0.9 * W.abs().max().item()", "steps fine enough"),
     ],
     # lesson 14
+    "check_largest_base": [
+        ("billions_in_bf16 = 24 * 8 / 16\nbillions_in_nf4 = 24 * 8 / 4.127", "taken by other things"),
+        ("billions_in_bf16 = 9\nbillions_in_nf4 = 36", "not 4"),
+        ("billions_in_bf16 = 9\nbillions_in_nf4 = 32", "without double quantisation"),
+        ("billions_in_bf16 = 4.5\nbillions_in_nf4 = 34.9", "that is float32"),
+        ("billions_in_bf16 = 18 / 16\nbillions_in_nf4 = 18 / 4.127", "a byte has 8 bits"),
+        ("billions_in_bf16 = 9\nbillions_in_nf4 = 34.9e9", "in billions"),
+        ("billions_in_bf16 = 12.5\nbillions_in_nf4 = 34.9", "would take 25.0 GB"),
+    ],
+    "check_round_at_random": [
+        (
+            "def round_at_random(x, levels):\n"
+            "    return levels[torch.bucketize(x, (levels[1:] + levels[:-1]) / 2)]",
+            "is anything drawn",
+        ),
+        (
+            "def round_at_random(x, levels):\n"
+            "    upper = torch.bucketize(x, levels)\n"
+            "    lower = (upper - 1).clamp(min=0)\n"
+            "    p = (x - levels[lower]) / (levels[upper] - levels[lower]).clamp(min=1e-9)\n"
+            "    p = torch.where(levels[upper] == x, p, 1 - p)\n"
+            "    return torch.where(torch.rand(x.shape) < p, levels[upper], levels[lower])",
+            "exchanged",
+        ),
+        (
+            "def round_at_random(x, levels):\n"
+            "    upper = torch.bucketize(x, levels)\n"
+            "    lower = (upper - 1).clamp(min=0)\n"
+            "    p = torch.where(levels[upper] == x, 1.0, 0.5)\n"
+            "    return torch.where(torch.rand(x.shape) < p, levels[upper], levels[lower])",
+            "equally probable",
+        ),
+        (
+            "def round_at_random(x, levels):\n"
+            "    upper = torch.bucketize(x, levels)\n"
+            "    return torch.where(torch.rand(x.shape) < x - levels[(upper - 1).clamp(min=0)],"
+            " upper, (upper - 1).clamp(min=0))",
+            "stay there",
+        ),
+        (
+            "def round_at_random(x, levels):\n"
+            "    upper = torch.bucketize(x, levels)\n"
+            "    lower = (upper - 1).clamp(min=0)\n"
+            "    goes_up = (torch.rand(x.shape) < x - levels[lower]) | (levels[upper] == x)\n"
+            "    return torch.where(goes_up, levels[upper], levels[lower])",
+            "divided by the gap",
+        ),
+    ],
     "check_codes_moved": [
         (
             "def codes_moved(W, update):\n"

@@ -55,7 +55,7 @@ MANIFEST = {
     "11_why_low_rank_works": {"figures": 7, "sliders": 0, "exercises": 3},
     "12_choosing_lora": {"figures": 7, "sliders": 0, "exercises": 3},
     "13_four_bits": {"figures": 5, "sliders": 1, "exercises": 3},
-    "14_qlora": {"figures": 2, "sliders": 0, "exercises": 1},
+    "14_qlora": {"figures": 2, "sliders": 1, "exercises": 3},
 }
 
 

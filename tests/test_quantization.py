@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers.pytorch_utils import Conv1D
 
+from lora_lab import quantized_layers
 from lora_lab.adapters import load_adapter, save_adapter
 from lora_lab.counting import count_trainable_parameters
 from lora_lab.gpt2 import apply_lora_to_gpt2, gpt2_blocks, random_gpt2, remove_lora_from_gpt2
@@ -146,13 +147,14 @@ def test_scales_in_8_bits_are_a_quarter_as_large_and_nearly_the_same():
 
 
 def peak_bytes(function):
-    """The most bytes that `function()` holds at one time, of those that it allocates."""
-    with torch.profiler.profile(profile_memory=True) as run:
+    """The most bytes that PyTorch holds at once of what it takes while `function()` runs."""
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as seen:
         function()
-    events = [event for event in run.profiler.kineto_results.events() if event.name() == "[memory]"]
-    held = torch.tensor([event.nbytes() for event in events]).cumsum(0)
-    assert events
-    return held.max().item()
+    changes = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = torch.tensor([event.nbytes() for event in sorted(changes, key=lambda event: event.start_ns())])
+    return held.cumsum(0).max().item()
 
 
 def test_dequantising_holds_twelve_bytes_a_weight_for_a_moment():
@@ -583,3 +585,23 @@ def test_what_is_no_dense_layer_is_named_and_nothing_changes():
         LinearNF4(nn.Embedding(6, 8))
     with pytest.raises(TypeError, match="Tanh"):
         quantize_gpt2(nn.Tanh())
+
+
+# Memory
+
+
+def test_dequantising_in_pieces_takes_little_more_than_the_weight(monkeypatch):
+    layer = LinearNF4(nn.Linear(2048, 4096))  # eight pieces
+    n = 2048 * 4096
+    in_pieces, values = peak_bytes(layer.dequantized) / n, layer.dequantized()
+    monkeypatch.setattr(quantized_layers, "PIECE", n)
+    at_once = peak_bytes(layer.dequantized) / n
+    assert 4 < in_pieces < 8 and at_once > 14
+    assert torch.equal(values, layer.dequantized())
+
+
+def test_pieces_fit_together_where_the_last_is_short_and_odd(monkeypatch):
+    layer = LinearNF4(nn.Linear(33, 77))
+    whole = layer.dequantized()
+    monkeypatch.setattr(quantized_layers, "PIECE", 128)
+    assert torch.equal(whole, layer.dequantized()) and whole.shape == (77, 33)

@@ -17,7 +17,7 @@ from lora_lab.runs import lowest, one_run, read_runs, runs_of, write_runs
 from lora_lab.runs.methods import make_trainable
 from lora_lab.runs.one_run import Setting, train_run
 
-TOPICS = ("fine_tuning", "why_low_rank", "choosing", "facts")
+TOPICS = ("fine_tuning", "why_low_rank", "choosing", "facts", "qlora")
 
 
 def all_runs():
@@ -25,9 +25,9 @@ def all_runs():
     return [run for part in parts for run in part]
 
 
-def setting_of(run):
-    """The setting that was asked for where `run` was stored."""
-    return Setting(**{field.name: run[field.name] for field in fields(Setting) if field.name in run})
+def setting_of(run, kind=Setting):
+    """The setting, of the class `kind`, that was asked for where `run` was stored."""
+    return kind(**{field.name: run[field.name] for field in fields(kind) if field.name in run})
 
 
 def test_a_stored_run_says_all_that_was_asked_for_and_nothing_that_its_method_does_not_heed():
@@ -106,7 +106,7 @@ def test_runs_that_are_written_are_read_again_and_stand_a_run_a_line(tmp_path, m
 
 
 def test_a_topic_of_which_nothing_is_stored_is_refused():
-    with pytest.raises(ValueError, match="choosing, facts, fine_tuning, why_low_rank, got 'nonsense'"):
+    with pytest.raises(ValueError, match="choosing, facts, fine_tuning, qlora, why_low_rank, got 'nonsense'"):
         read_runs("nonsense")
 
 
@@ -131,7 +131,7 @@ def test_the_command_refuses_an_unknown_topic_in_one_sentence(tmp_path):
     asked = [sys.executable, "-m", "lora_lab.runs", "nonsense", "choosing"]
     refused = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True)
     assert refused.returncode == 1 and not refused.stdout
-    said = "there are no runs of nonsense: the topics are fine_tuning, why_low_rank, choosing, facts"
+    said = "there are no runs of nonsense: the topics are fine_tuning, why_low_rank, choosing, facts, qlora"
     assert refused.stderr.splitlines() == [said]
 
 

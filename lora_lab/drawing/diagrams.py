@@ -330,6 +330,48 @@ def peft_family():
     )
 
 
+def qlora():
+    """What is stored, and what lives only for a moment, in a pass forward and a pass backward of a layer."""
+    fig, ax = canvas(9.6, 4.6)
+    ax.text(0.1, 4.4, "Stored all the time", weight="bold", va="center")
+    ax.text(2.6, 4.4, "There for a moment, twice in each step", weight="bold", va="center")
+    box(ax, 0.3, 1.75, 1.3, 1.0, "codes, 4 bits\nand scales", FROZEN)
+    ax.text(0.95, 1.5, "of W (out × in)", ha="center", va="center", size=9)
+    for y, name in ((3.05, "Forward"), (0.75, "Backward")):
+        start = 2.4 if name == "Forward" else 2.1
+        arrow(ax, (1.6, start), (2.1, start), (2.1, y + 0.35), (2.7, y + 0.35))
+        ax.text(2.62, y + 1.0, name, va="center", weight="bold", size=9)
+        ax.add_patch(Rectangle((2.7, y - 0.15), 1.0, 1.0, facecolor="white", edgecolor=INK, linestyle="--"))
+        ax.text(3.2, y + 0.35, "$\\hat W$\nout × in", ha="center", va="center")
+        ax.text(3.2, y - 0.33, "then thrown away", ha="center", va="center", size=9)
+        arrow(ax, (3.7, y + 0.35), (4.5, y + 0.35))
+    ax.text(1.95, 2.25, "dequantise", ha="left", va="center", size=9)
+    ax.plot([4.15, 4.15], [0.3, 4.1], color=PALE, linewidth=1, zorder=0)
+    box(ax, 4.5, 3.1, 1.3, 0.6, "$x \\hat W^T$", "white")
+    box(ax, 4.5, 0.8, 1.3, 0.6, "$g \\hat W$", "white")
+    low_rank_pair(ax, 4.72, 1.72, 0.6, 0.8)
+    ax.text(5.75, 2.25, "A  r × in and B  out × r\nare stored, and trained", va="center", size=9)
+    ax.text(7.95, 3.4, "+", size=14, va="center", ha="center")
+    arrow(ax, (5.8, 3.4), (7.8, 3.4))
+    ax.text(6.8, 3.58, "n × out", ha="center", va="center", size=9)
+    arrow(ax, (5.17, 2.52), (5.17, 2.8), (7.95, 2.8), (7.95, 3.2))
+    arrow(ax, (8.1, 3.4), (8.7, 3.4))
+    ax.text(8.8, 3.4, "y", va="center", style="italic")
+    arrow(ax, (8.7, 1.1), (5.8, 1.1))
+    ax.text(8.8, 1.1, "g", va="center", style="italic")
+    ax.text(7.3, 1.28, "gradient of y, n × out", ha="center", va="center", size=9)
+    arrow(ax, (5.15, 0.8), (5.15, 0.25))
+    ax.text(5.3, 0.35, "its share of the gradient of x, n × in", va="center", size=9)
+    arrow(ax, (5.15, 4.15), (5.15, 3.7))
+    ax.text(5.3, 4.02, "x, n × in", va="center", size=9)
+    return fig, (
+        "A layer of QLoRA. Stored all the time are the 4-bit codes and scales of the frozen weight, and A "
+        "and B. In the forward pass the weight W-hat is dequantised, multiplied with x, and thrown away; the "
+        "update of A and B is added. In the backward pass it is dequantised a second time, multiplied with "
+        "the gradient g of the output, which gives its share of the gradient of x, and thrown away again."
+    )
+
+
 FIGURES = {
     "figure_argument.png": argument,
     "figure_gpt2_block.png": gpt2_block,
@@ -338,6 +380,7 @@ FIGURES = {
     "figure_merging.png": merging,
     "figure_attention_lora.png": attention_lora,
     "figure_peft_family.png": peft_family,
+    "figure_qlora.png": qlora,
 }
 
 

@@ -11,6 +11,7 @@ from lora_lab.runs import write_runs
 from lora_lab.runs.choosing import choosing_runs
 from lora_lab.runs.facts import facts_runs
 from lora_lab.runs.fine_tuning import fine_tuning_runs
+from lora_lab.runs.qlora import qlora_runs
 from lora_lab.runs.why_low_rank import why_low_rank_runs
 
 MAKE = {
@@ -18,6 +19,7 @@ MAKE = {
     "why_low_rank": why_low_rank_runs,
     "choosing": choosing_runs,
     "facts": facts_runs,
+    "qlora": qlora_runs,
 }
 
 

@@ -46,12 +46,17 @@ class Setting:
         return {name: value for name, value in asdict(self).items() if name not in unheeded}
 
 
-def train_run(setting):
-    """One run, as (model, dict): the trained model, and what was asked for with how many numbers were
-    trained. What a lesson measures on the model it adds to the dict.
+def fresh_model(setting):
+    """The shipped model with what the method of `setting` trains asking for a gradient."""
+    return make_trainable(load_gpt2(), setting.method, **setting.options())
+
+
+def train_run(setting, fresh=fresh_model):
+    """One run, as (model, dict): the trained model, which was `fresh(setting)`, and what was asked for with
+    how many numbers were trained. What a lesson measures on the model it adds to the dict.
     """
     torch.manual_seed(setting.seed)  # A is drawn
-    model = make_trainable(load_gpt2(), setting.method, **setting.options())
+    model = fresh(setting)
     trainable = count_trainable_parameters(model)
     data = story_data(setting.task, setting.stories)
     fit(model, *data, setting.steps, setting.rate, warmup=setting.warmup, seed=setting.seed)

@@ -1,0 +1,42 @@
+"""LoftQ: A and B start at the largest part of the rounding error, and the weight is rounded to go with them.
+Lesson 14 builds and measures it. Li et al., arXiv 2310.08659, algorithm 1.
+"""
+
+import math
+
+import torch
+
+from lora_lab.low_rank import truncate_svd
+from lora_lab.merging import adapted_weights, check_writable
+from lora_lab.quantization import NF4, dequantize, quantize
+from lora_lab.quantized_layers import quantize_gpt2
+
+
+def loftq(W, rank, levels=NF4, rounds=5):
+    """(W_hat, B, A) with W_hat + B @ A near `W` (out, in), W_hat rounded to `levels`: in turn, W_hat is what
+    rounding makes of W - B @ A, and B (out, rank) @ A (rank, in) the best approximation to W - W_hat.
+    """
+    update = torch.zeros_like(W)
+    for _ in range(rounds):
+        W_hat = dequantize(*quantize(W - update, levels), levels).view(W.shape)
+        B, A = truncate_svd(*torch.linalg.svd(W - W_hat, full_matrices=False), rank)
+        update = B @ A
+    return W_hat, B, A
+
+
+@torch.no_grad()
+def use_loftq(model, levels=NF4, rounds=5):
+    """Start the LoRA of `model`, a GPT-2, as `loftq` says, put its dense layers in 4 bits, and return
+    `model`, changed in place. What is learned belongs to that base, which is not the rounded original.
+
+    Raises what `adapted_weights` and `quantize_gpt2` raise; ValueError, with nothing changed, for weights
+    that are in 4 bits already: what rounding took from them is not known.
+    """
+    check_writable(model)
+    for W0, layer in adapted_weights(model):
+        W_hat, B, A = loftq(W0, layer.rank, levels, rounds)
+        W0.copy_(W_hat)
+        size = B.norm(dim=0).sqrt()  # shared evenly by the two
+        layer.B.copy_(B / size / math.sqrt(layer.scale))
+        layer.A.copy_(A * size[:, None] / math.sqrt(layer.scale))
+    return quantize_gpt2(model, levels)
