@@ -348,6 +348,7 @@ PLANTED = {
     ],
     # lesson 07
     "check_weights_and_hidden": [
+        ("weights_and_hidden = 1200", "two numbers are wanted"),
         ("weights_and_hidden = 100, 45", "each of the 12"),
         ("weights_and_hidden = 1200, 660", "that may be seen"),
         ("weights_and_hidden = 1200, 600", "the diagonal is not hidden"),

@@ -8,6 +8,8 @@ from lora_lab.checks import attempt, checker
 @checker
 def check_weights_and_hidden(weights_and_hidden):
     """Exercise 7.1: 12 heads x 10 x 10, of which 12 x 45 are hidden."""
+    if not isinstance(weights_and_hidden, tuple | list) or len(weights_and_hidden) != 2:
+        return f"two numbers are wanted, all weights and the hidden ones; yours is {weights_and_hidden!r}"
     weights, hidden = weights_and_hidden
     if weights == 100:
         return "that is one head; each of the 12 has weights of its own"
