@@ -7,11 +7,11 @@ from lora_lab.runs.facts import (
     LORA,
     SHORT,
     SWEEPS,
-    floor,
+    facts_seeds,
+    facts_sweeps,
+    floor_of_facts,
     measure_facts,
     of,
-    settings_of_seeds,
-    settings_of_sweeps,
     share_of_way,
 )
 
@@ -29,7 +29,7 @@ def ways(method, rank=0):
 
 
 def test_no_run_is_missing_and_none_is_there_twice():
-    asked = {"sweeps": settings_of_sweeps(), "seeds": settings_of_seeds(STORED["sweeps"]), "short": [SHORT]}
+    asked = {"sweeps": facts_sweeps(), "seeds": facts_seeds(STORED["sweeps"]), "short": [SHORT]}
     assert {part: len(settings) for part, settings in asked.items()} == {
         "sweeps": 18,
         "seeds": 8,
@@ -55,7 +55,7 @@ def test_a_short_run_made_again_is_the_stored_one():
 
 
 def test_the_floor_is_the_entropy_of_the_stories_that_are_reported_and_no_run_is_below_it():
-    assert STORED["floor"] == pytest.approx(floor(), abs=1e-5)
+    assert STORED["floor"] == pytest.approx(floor_of_facts(), abs=1e-5)
     assert all(run["facts"] > STORED["floor"] for part in ("sweeps", "seeds") for run in STORED[part])
 
 

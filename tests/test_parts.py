@@ -5,7 +5,7 @@ import torch
 from lora_lab.gpt2 import load_tokenizer
 from lora_lab.story_gpt2.batches import story_data
 from lora_lab.story_gpt2.language import FACTS, HE, SHE, samples, stories
-from lora_lab.story_gpt2.parts import labels_by_part, overlaps, pirate_words, without
+from lora_lab.story_gpt2.parts import labels_by_part, labels_left, overlaps, pirate_words
 from lora_lab.training import IGNORED
 
 FIRST_TIME = ("first mentions", "later mentions", "other words")
@@ -48,10 +48,10 @@ def test_a_token_overlaps_a_span_if_they_share_a_letter():
     assert not overlaps((3, 5), [(5, 9)]) and not overlaps((3, 5), [(0, 3)]) and not overlaps((3, 5), [])
 
 
-def test_without_leaves_what_no_part_has():
+def test_labels_left_are_what_no_part_has():
     labels = torch.tensor([[1, 2, 3, IGNORED]])
     part = torch.tensor([[IGNORED, 2, IGNORED, IGNORED]])
-    assert without(labels, part).tolist() == [[1, IGNORED, 3, IGNORED]]
+    assert labels_left(labels, part).tolist() == [[1, IGNORED, 3, IGNORED]]
     assert labels.tolist() == [[1, 2, 3, IGNORED]]
 
 

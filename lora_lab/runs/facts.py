@@ -34,12 +34,12 @@ def setting(method, rank, rate, seed=0):
     return Setting(method, rate, **({"rank": rank, "alpha": 2 * rank} if rank else {}), seed=seed, **TASK)
 
 
-def settings_of_sweeps():
+def facts_sweeps():
     """What is run first: three rates for every method, one seed."""
     return [setting(*which, rate) for which, rates in SWEEPS.items() for rate in rates]
 
 
-def settings_of_seeds(sweeps):
+def facts_seeds(sweeps):
     """What is run next, after the runs `sweeps`: four methods at their best rates with two more seeds."""
     best = {which: lowest(of(sweeps, *which), "choose")["rate"] for which in COMPARED}
     return [setting(*which, rate, seed) for which, rate in best.items() for seed in (1, 2)]
@@ -71,7 +71,7 @@ def measure_facts(setting):
     return run | losses(model, setting.held_out)
 
 
-def floor(held_out=TASK["held_out"]):
+def floor_of_facts(held_out=TASK["held_out"]):
     """The entropy of the half that is reported, in nats a token: no loss there is lower."""
     _, nats = samples("facts", held_out, seed=1, held_out=True)
     _, labels = story_data("facts", held_out, held_out=True)
@@ -86,11 +86,11 @@ def share_of_way(stored, run):
 
 def facts_runs():
     """Make everything anew: what is stored, as a dict."""
-    sweeps = in_parallel(settings_of_sweeps(), measure_facts)
+    sweeps = in_parallel(facts_sweeps(), measure_facts)
     return {
-        "floor": round(floor(), 5),
+        "floor": round(floor_of_facts(), 5),
         "base": losses(load_gpt2(), TASK["held_out"]),
         "sweeps": sweeps,
-        "seeds": in_parallel(settings_of_seeds(sweeps), measure_facts),
+        "seeds": in_parallel(facts_seeds(sweeps), measure_facts),
         "short": in_parallel([SHORT], measure_facts),
     }

@@ -35,8 +35,8 @@ def labels_by_part(n):
             for place, token in enumerate(coded[row], start=1):  # before it stands the end of the last text
                 if overlaps(token, spans(story)):
                     found[name][row, place] = labels[row, place]
-    found["other words"] = without(labels, found["first mentions"], found["later mentions"])
-    found["common words"] = without(labels, found["pirate words"])
+    found["other words"] = labels_left(labels, found["first mentions"], found["later mentions"])
+    found["common words"] = labels_left(labels, found["pirate words"])
     return ids, found
 
 
@@ -50,7 +50,7 @@ def overlaps(token, spans):
     return any(token[0] < end and token[1] > start for start, end in spans)
 
 
-def without(labels, *parts):
+def labels_left(labels, *parts):
     """`labels` where no part of them has its label."""
     rest = labels.clone()
     for part in parts:
