@@ -155,11 +155,14 @@ def test_its_solutions_are_correct_and_its_planted_mistakes_are_not(path, monkey
                 if set(states) != {"correct"} or len(states) < len(calls(cell) & checkers_of(path)):
                     problems.append(f"{place} says to the solution: {value!r}")
             if isinstance(value, Explorer):
-                explorers.append(value)
                 with same_dice():
                     problems += value.faults(most=3)
+                explorers.append((value, value.picture.value))
         # A reader comes back to a slider after Run All, when its names may mean something else.
-        problems += [f"at the end: {fault}" for explorer in explorers for fault in explorer.faults(most=2)]
+        for explorer, shown in explorers:
+            problems += [f"at the end: {fault}" for fault in explorer.faults(most=2)]
+            if explorer.picture.value != shown:
+                problems.append(f"at the end {explorer!r} shows another picture than where it stands")
     assert not problems, report(path, problems)
 
 
