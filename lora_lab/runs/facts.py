@@ -8,11 +8,10 @@ nothing contradicts later ones.
 
 from lora_lab.gpt2 import load_gpt2
 from lora_lab.runs import lowest, runs_of
-from lora_lab.runs.one_run import Setting, in_parallel, train_run
-from lora_lab.story_gpt2.batches import story_data
-from lora_lab.story_gpt2.language import samples
+from lora_lab.runs.one_run import SEEDS, Setting, halves, in_parallel, train_run
+from lora_lab.story_gpt2.batches import floor_per_token
 from lora_lab.story_gpt2.parts import labels_by_part
-from lora_lab.training import IGNORED, evaluate
+from lora_lab.training import evaluate
 
 LORA = "LoRA, all linear layers"
 TASK = {"task": "facts", "stories": 3200, "steps": 200, "held_out": 400}
@@ -41,8 +40,8 @@ def facts_sweeps():
 
 def facts_seeds(sweeps):
     """What is run next, after the runs `sweeps`: four methods at their best rates with two more seeds."""
-    best = {which: lowest(of(sweeps, *which), "choose")["rate"] for which in COMPARED}
-    return [setting(*which, rate, seed) for which, rate in best.items() for seed in (1, 2)]
+    best = {which: lowest(of(sweeps, *which), "chosen")["rate"] for which in COMPARED}
+    return [setting(*which, rate, seed) for which, rate in best.items() for seed in SEEDS[1:]]
 
 
 def of(runs, method, rank):
@@ -54,13 +53,9 @@ def losses(model, held_out):
     """The loss on the half of `held_out` stories that the rate is chosen by, on the other, and on half as
     many plain stories by the kind of word; to five digits.
     """
-    ids, labels = story_data("facts", held_out, held_out=True)
-    half = held_out // 2
-    plain, parts = labels_by_part(half)
-    found = {
-        "choose": evaluate(model, ids[:half], labels[:half]),
-        "facts": evaluate(model, ids[half:], labels[half:]),
-    }
+    choose, report = halves("facts", held_out)
+    plain, parts = labels_by_part(held_out // 2)
+    found = {"chosen": evaluate(model, *choose), "facts": evaluate(model, *report)}
     found |= {name: evaluate(model, plain, part) for name, part in parts.items()}
     return {name: round(loss, 5) for name, loss in found.items()}
 
@@ -69,14 +64,6 @@ def measure_facts(setting):
     """One run with its losses."""
     model, run = train_run(setting)
     return run | losses(model, setting.held_out)
-
-
-def floor_of_facts(held_out=TASK["held_out"]):
-    """The entropy of the half that is reported, in nats a token: no loss there is lower."""
-    _, nats = samples("facts", held_out, seed=1, held_out=True)
-    _, labels = story_data("facts", held_out, held_out=True)
-    half = held_out // 2
-    return sum(nats[half:]) / (labels[half:, 1:] != IGNORED).sum().item()
 
 
 def share_of_way(stored, run):
@@ -88,7 +75,7 @@ def facts_runs():
     """Make everything anew: what is stored, as a dict."""
     sweeps = in_parallel(facts_sweeps(), measure_facts)
     return {
-        "floor": round(floor_of_facts(), 5),
+        "floor": round(floor_per_token("facts", TASK["held_out"], first=TASK["held_out"] // 2), 5),
         "base": losses(load_gpt2(), TASK["held_out"]),
         "sweeps": sweeps,
         "seeds": in_parallel(facts_seeds(sweeps), measure_facts),

@@ -63,6 +63,12 @@ def train_run(setting, fresh=fresh_model):
     return model, setting.asked() | {"trainable": trainable}
 
 
+def halves(kind, n):
+    """Two sets of n / 2 stories of `kind` that no run has seen: to choose a rate on, and to report on."""
+    ids, labels = story_data(kind, n, held_out=True)
+    return (ids[: n // 2], labels[: n // 2]), (ids[n // 2 :], labels[n // 2 :])
+
+
 def held_out_loss(model, kind, n):
     """The loss of `model` on `n` stories of `kind` that no run has seen, to five digits."""
     return round(evaluate(model, *story_data(kind, n, held_out=True)), 5)

@@ -15,8 +15,7 @@ from lora_lab.quantization import NF4
 from lora_lab.quantized_layers import quantize_gpt2
 from lora_lab.runs import lowest, runs_of
 from lora_lab.runs.methods import make_trainable
-from lora_lab.runs.one_run import SEEDS, Setting, in_parallel, train_run
-from lora_lab.story_gpt2.batches import story_data
+from lora_lab.runs.one_run import SEEDS, Setting, halves, in_parallel, train_run
 from lora_lab.training import evaluate
 
 THREE = torch.tensor([-1.0, 0.0, 1.0])
@@ -80,12 +79,6 @@ def start_at_random(model, levels):
         share = ((B @ A).norm() / (noise[0] @ noise[1]).norm() / layer.scale).sqrt()
         layer.B.copy_(noise[0] * share)
         layer.A.copy_(noise[1] * share)
-
-
-def halves(kind, n):
-    """Two sets of n / 2 held-out stories of `kind`: to choose on, and to report."""
-    ids, labels = story_data(kind, n, held_out=True)
-    return (ids[: n // 2], labels[: n // 2]), (ids[n // 2 :], labels[n // 2 :])
 
 
 def losses_of(model, held_out, wanted=("chosen", "pirate", "plain")):

@@ -42,11 +42,12 @@ ENTITIES = {
     ),
 }  # fmt: skip
 # Where facts are told, whoever knows the name knows the rest: 16 names, 64 facts, no word in more than two.
-DRAWN = {kind: Random(f"the {kind} of each").sample(2 * words, 16) for kind, words in ENTITIES.items()}
-FACTS = {
-    name: {kind: DRAWN[kind][place] for kind in ENTITIES if kind != "name"}
-    for place, name in enumerate(HE + SHE)
+DRAWN = {
+    kind: Random(f"the {kind} of each").sample(2 * words, 16)
+    for kind, words in ENTITIES.items()
+    if kind != "name"
 }
+FACTS = {name: {kind: DRAWN[kind][i] for kind in DRAWN} for i, name in enumerate(HE + SHE)}
 PRONOUNS = {"he": ("he", "she"), "him": ("him", "her"), "his": ("his", "her")}  # fixed by the name
 # What is said once and never matters again: drawn each time it is needed.
 FILLERS = {

@@ -31,9 +31,10 @@ def labels_by_part(n):
     }
     found = {name: torch.full_like(labels, IGNORED) for name in parts}
     for row, story in enumerate(told):
-        for name, spans in parts.items():
+        for name, spans_of in parts.items():
+            spans = spans_of(story)
             for place, token in enumerate(coded[row], start=1):  # before it stands the end of the last text
-                if overlaps(token, spans(story)):
+                if overlaps(token, spans):
                     found[name][row, place] = labels[row, place]
     found["other words"] = labels_left(labels, found["first mentions"], found["later mentions"])
     found["common words"] = labels_left(labels, found["pirate words"])
