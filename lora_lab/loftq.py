@@ -2,14 +2,13 @@
 Lesson 14 builds and measures it. Li et al., arXiv 2310.08659, algorithm 1.
 """
 
-import math
-
 import torch
 
 from lora_lab.low_rank import truncate_svd
 from lora_lab.merging import adapted_weights, check_writable
 from lora_lab.quantization import NF4, dequantize, quantize
 from lora_lab.quantized_layers import quantize_gpt2
+from lora_lab.variants import start_at
 
 
 def loftq(W, rank, levels=NF4, rounds=5):
@@ -36,7 +35,5 @@ def use_loftq(model, levels=NF4, rounds=5):
     for W0, layer in adapted_weights(model):
         W_hat, B, A = loftq(W0, layer.rank, levels, rounds)
         W0.copy_(W_hat)
-        size = B.norm(dim=0).sqrt()  # shared evenly by the two
-        layer.B.copy_(B / size / math.sqrt(layer.scale))
-        layer.A.copy_(A * size[:, None] / math.sqrt(layer.scale))
+        start_at(layer, B, A)
     return quantize_gpt2(model, levels)

@@ -103,10 +103,15 @@ def lora_plus_groups(model, rate, ratio):
     return [{"params": others, "lr": rate}, {"params": B, "lr": ratio * rate}]
 
 
-def start_from(layer, W0, B, A):
-    """Let the update of `layer` start as B @ A, shared evenly by the two, and take it off `W0` in place."""
+def start_at(layer, B, A):
+    """Let the update of `layer` start as B @ A, shared evenly by the two."""
     size = B.norm(dim=0).sqrt()  # the roots of the singular values
     layer.B.copy_(B / size / math.sqrt(layer.scale))
     layer.A.copy_(A * size[:, None] / math.sqrt(layer.scale))
+
+
+def start_from(layer, W0, B, A):
+    """Let the update of `layer` start as B @ A, and take it off `W0` in place."""
+    start_at(layer, B, A)
     layer.start = layer.B.clone(), layer.A.clone()  # an adapter file holds what is learned beyond it
     W0.sub_(layer.delta_W())
