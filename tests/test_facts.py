@@ -4,6 +4,7 @@ import pytest
 
 from lora_lab.runs import lowest, read_runs, runs_of
 from lora_lab.runs.facts import (
+    COMPARED,
     LORA,
     SHORT,
     SWEEPS,
@@ -43,6 +44,11 @@ def test_no_run_is_missing_and_none_is_there_twice():
 def test_every_best_rate_has_a_worse_one_on_both_sides():
     for which, rates in SWEEPS.items():
         assert lowest(of(STORED["sweeps"], *which), "chosen")["rate"] == rates[1], which
+
+
+def test_the_rate_is_chosen_on_the_half_that_is_not_reported():
+    made = [setting.asked() | {"chosen": setting.rate, "facts": -setting.rate} for setting in facts_sweeps()]
+    assert {setting.rate for setting in facts_seeds(made)} == {min(SWEEPS[which]) for which in COMPARED}
 
 
 def test_a_short_run_made_again_is_the_stored_one():

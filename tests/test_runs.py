@@ -80,6 +80,13 @@ def test_a_run_trains_on_one_set_of_stories_as_asked_and_draws_A_from_its_seed(m
     assert not any(torch.equal(one, two) for one, two in zip(first, other, strict=True))
 
 
+def test_the_first_half_is_to_choose_on_and_the_second_to_report():
+    ids, labels = one_run.story_data("plain", 10, held_out=True)
+    choose, report = one_run.halves("plain", 10)
+    for half, rows in ((choose, slice(5)), (report, slice(5, 10))):
+        assert torch.equal(half[0], ids[rows]) and torch.equal(half[1], labels[rows])
+
+
 def test_a_setting_says_only_what_its_method_heeds():
     common = {"rate", "method", "seed", "task", "stories", "steps", "warmup", "held_out"}
     assert Setting("full", 1e-3).asked().keys() == common
