@@ -444,11 +444,68 @@ PLANTED = {
         ("def perplexity(losses):\n    return sum(losses) / len(losses)", "e to its power"),
         ("def perplexity(losses):\n    return 2 ** (sum(losses) / len(losses))", "natural logarithms"),
     ],
-    "check_training_bytes": [
-        ("def training_bytes(total, trainable):\n    return 16 * trainable", "frozen weights"),
-        ("def training_bytes(total, trainable):\n    return 4 * total + 8 * trainable", "two running means"),
-        ("def training_bytes(total, trainable):\n    return 4 * total + 16 * trainable", "counts once"),
-        ("def training_bytes(total, trainable):\n    return total + 3 * trainable", "each has four bytes"),
+    "check_accumulate": [
+        (
+            "def accumulate(model, ids, labels, size):\n"
+            "    for start in range(0, len(ids), size):\n"
+            "        rows = slice(start, start + size)\n"
+            "        (model(ids[rows], labels=labels[rows]).loss).backward()\n"
+            "    return 0.0",
+            "a sum of means",
+        ),
+        (
+            "def accumulate(model, ids, labels, size):\n"
+            "    for start in range(0, len(ids), size):\n"
+            "        rows = slice(start, start + size)\n"
+            "        (model(ids[rows], labels=labels[rows]).loss / -(-len(ids) // size)).backward()\n"
+            "    return 0.0",
+            "counts each piece alike",
+        ),
+        (
+            "def accumulate(model, ids, labels, size):\n"
+            "    for start in range(0, len(ids), size):\n"
+            "        rows = slice(start, start + size)\n"
+            "        model.zero_grad()\n"
+            "        model(ids[rows], labels=labels[rows]).loss.backward()\n"
+            "    return 0.0",
+            "only the last piece",
+        ),
+        (
+            "def accumulate(model, ids, labels, size):\n"
+            "    for start in range(0, len(ids), size):\n"
+            "        rows = slice(start, start + size)\n"
+            "        tokens = (labels[rows, 1:] != -100).sum()\n"
+            "        (model(ids[rows], labels=labels[rows]).loss * tokens).backward()\n"
+            "    return 0.0",
+            "direction is right",
+        ),
+        (
+            "def accumulate(model, ids, labels, size):\n"
+            "    for start in range(0, len(ids), size):\n"
+            "        rows = slice(start, start + size)\n"
+            "        tokens = labels[rows].numel() / labels.numel()\n"
+            "        (model(ids[rows], labels=labels[rows]).loss * tokens).backward()\n"
+            "    return 0.0",
+            "weigh each piece by the tokens",
+        ),
+        (
+            "def accumulate(model, ids, labels, size):\n"
+            "    for start in range(0, len(ids), size):\n"
+            "        rows = slice(start, start + size)\n"
+            "        tokens = (labels[rows, 1:] != -100).sum() / (labels[:, 1:] != -100).sum()\n"
+            "        (model(ids[rows], labels=labels[rows]).loss * tokens).backward()\n"
+            "    return 0.0",
+            "the loss is",
+        ),
+        (
+            "def accumulate(model, ids, labels, size):\n"
+            "    for start in range(0, len(ids), size):\n"
+            "        rows = slice(start, start + size)\n"
+            "        (model(ids[rows], labels=labels[rows]).loss).backward()\n"
+            "    model.zero_grad()\n"
+            "    return 0.0",
+            "zero afterwards",
+        ),
     ],
     "check_prepare": [
         (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lora_lab.runs import lowest, read_runs, runs_of
+from lora_lab.runs import lowest, read_runs, runs_of, share_of_way
 from lora_lab.runs.facts import (
     COMPARED,
     LORA,
@@ -12,7 +12,6 @@ from lora_lab.runs.facts import (
     facts_sweeps,
     measure_facts,
     of,
-    share_of_way,
 )
 from lora_lab.story_gpt2.batches import floor_per_token
 
@@ -32,8 +31,8 @@ def ways(method, rank=0):
 def test_no_run_is_missing_and_none_is_there_twice():
     asked = {"sweeps": facts_sweeps(), "seeds": facts_seeds(STORED["sweeps"]), "short": [SHORT]}
     assert {part: len(settings) for part, settings in asked.items()} == {
-        "sweeps": 18,
-        "seeds": 8,
+        "sweeps": 24,
+        "seeds": 12,
         "short": 1,
     }
     for part, settings in asked.items():

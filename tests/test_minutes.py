@@ -12,7 +12,6 @@ PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 LIMIT = 30
 # The lessons that are still longer. This list only shrinks.
 TOO_LONG = {
-    "10_fine_tuning",
     "11_why_low_rank_works",
     "12_choosing_lora",
 }

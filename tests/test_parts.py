@@ -21,7 +21,7 @@ def said(labels, row):
 def test_each_predicted_token_has_its_label_in_one_part_of_each_kind():
     ids, parts = labels_by_part(20)
     wanted_ids, labels = story_data("plain", 20, held_out=True)
-    assert torch.equal(ids, wanted_ids) and parts.keys() == {*FIRST_TIME, *SPEECH}
+    assert torch.equal(ids, wanted_ids) and parts.keys() == {*FIRST_TIME, *SPEECH, "recalled words"}
     for names in (FIRST_TIME, SPEECH):
         counts = sum((parts[name] != IGNORED).int() for name in names)
         assert torch.equal(counts == 1, labels != IGNORED) and counts.max() == 1
@@ -36,6 +36,12 @@ def test_first_mentions_are_the_four_words_that_facts_are_about_and_later_ones_a
         assert first == "".join("".join(words).split()), story.plain
         later = "".join(said(parts["later mentions"], row))
         assert later == "".join("".join(word for _, word, *_ in story.mentions).split()), story.plain
+
+
+def test_recalled_words_are_the_later_mentions_that_pirates_say_alike():
+    _, parts = labels_by_part(20)
+    later, common = (parts[name] != IGNORED for name in ("later mentions", "common words"))
+    assert torch.equal(parts["recalled words"] != IGNORED, later & common) and (later & ~common).any()
 
 
 def test_pirate_words_are_those_that_pirate_speech_changes():

@@ -13,7 +13,7 @@ from lora_lab import runs
 from lora_lab.counting import count_trainable_parameters
 from lora_lab.gpt2 import load_gpt2
 from lora_lab.runs import __main__ as command
-from lora_lab.runs import lowest, one_run, read_runs, runs_of, write_runs
+from lora_lab.runs import at_best, lowest, one_run, read_runs, runs_of, share_of_way, write_runs
 from lora_lab.runs.methods import make_trainable
 from lora_lab.runs.one_run import Setting, train_run
 
@@ -129,6 +129,22 @@ def test_runs_are_chosen_by_all_that_is_wanted_and_a_misspelt_key_is_refused():
 def test_the_lowest_run_is_that_of_the_loss_that_is_asked_for():
     one, other = {"pirate": 0.3, "plain": 0.9}, {"pirate": 0.4, "plain": 0.5}
     assert lowest([one, other]) == one and lowest([one, other], "plain") == other
+
+
+def test_the_best_rate_is_that_of_the_mean_over_the_seeds_and_one_seed_alone_does_not_choose_it():
+    losses = {0.1: (0.1,), 0.2: (0.4, 0.4), 0.3: (0.3, 0.6), 0.4: (0.2, 0.5)}
+    made = [
+        {"method": "full", "rate": rate, "seed": seed, "chosen": loss}
+        for rate, of_rate in losses.items()
+        for seed, loss in enumerate(of_rate)
+    ]
+    best = at_best([*made, {"method": "LoRA", "rate": 0.5, "chosen": 0.0}], method="full")
+    assert [(run["rate"], run["seed"]) for run in best] == [(0.4, 0), (0.4, 1)]
+
+
+def test_the_share_of_the_way_is_measured_on_the_task_of_the_run():
+    stored = {"base": {"facts": 0.5, "chosen": 9.0}, "floor": 0.3}
+    assert share_of_way(stored, {"task": "facts", "facts": 0.35, "chosen": 8.0}) == pytest.approx(0.75)
 
 
 # The command

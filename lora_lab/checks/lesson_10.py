@@ -5,7 +5,7 @@ import math
 import torch
 
 from lora_lab.checks import attempt, checker
-from lora_lab.gpt2 import load_tokenizer
+from lora_lab.gpt2 import load_gpt2, load_tokenizer
 from lora_lab.story_gpt2.language import samples
 from lora_lab.training import IGNORED
 
@@ -31,21 +31,53 @@ def check_perplexity(perplexity):
 
 
 @checker
-def check_training_bytes(training_bytes):
-    """Exercise 10.2: 4 total + 12 trainable."""
-    answer = attempt(training_bytes, 1000, 10)
-    if answer in (160, 120):
-        return "the frozen weights are in memory, too"
-    if answer == 4120 - 40:
-        return "Adam has two running means for each trained number, and there is its gradient"
-    if answer in (4160, 16_000, 16_120):
-        return "each weight counts once with 4 bytes, and only the trained ones need more than that"
-    if answer == 1030:
-        return "these are numbers: each has four bytes"
-    if answer != 4120:
-        return f"1,000 numbers of which 10 are trained need 4,120 bytes, yours is {answer!r}"
-    if training_bytes(1000, 1000) != 16_000:
-        return "when all 1,000 numbers are trained it is 16,000 bytes"
+def check_accumulate(accumulate):
+    """Exercise 10.2: the pieces' losses, each weighted by its share of the predicted tokens."""
+    ids, labels = torch.arange(5 * 12).reshape(5, 12), torch.full((5, 12), IGNORED)
+    for row, length in enumerate((12, 3, 7, 2, 5)):
+        labels[row, :length] = ids[row, :length]
+    whole, pieces, means, sums, last = (load_gpt2() for _ in range(5))
+    loss = whole(ids, labels=labels).loss
+    loss.backward()
+    answer = attempt(accumulate, pieces, ids, labels, 2)
+    for start in (0, 2, 4):
+        rows = slice(start, start + 2)
+        (means(ids[rows], labels=labels[rows]).loss / 3).backward()
+        sums(ids[rows], labels=labels[rows]).loss.backward()
+    last(ids[4:], labels=labels[4:]).loss.backward()
+    if not gradients(pieces).any():
+        return "the gradients are zero afterwards: is there a backward pass, and is nothing zeroed after it?"
+    if agree(pieces, sums):
+        return "each loss is a mean, and a sum of means is too large: what share has each piece in the whole?"
+    if agree(pieces, means):
+        return "a mean of means counts each piece alike, but they predict different numbers of tokens"
+    if cosine(pieces, last) > 0.999:
+        return "only the last piece is left: what zeroes the gradients of the others?"
+    if not agree(pieces, whole) and cosine(pieces, whole) > 0.999:
+        return "the direction is right, and the size is not: what do the weights of the pieces add up to?"
+    if not agree(pieces, whole):
+        return (
+            "these are not the gradients of one pass over all rows: weigh each piece by the tokens that it "
+            f"predicts, without the first of a row and without those labelled {IGNORED}"
+        )
+    if not math.isclose(float(answer), loss.item(), rel_tol=1e-3):
+        return f"the gradients are right; the loss is {loss.item():.3f}, and you return {float(answer):.3f}"
+
+
+def gradients(model):
+    """All gradients of `model` as one vector, zero where there is none."""
+    found = (torch.zeros_like(p) if p.grad is None else p.grad for p in model.parameters())
+    return torch.cat([gradient.flatten() for gradient in found])
+
+
+def agree(one, other):
+    """Whether two models have the same gradients, up to rounding."""
+    return bool((gradients(one) - gradients(other)).norm() < 1e-3 * gradients(other).norm())
+
+
+def cosine(one, other):
+    """The cosine between the gradients of two models."""
+    return torch.cosine_similarity(gradients(one), gradients(other), dim=0).item()
 
 
 @checker

@@ -42,3 +42,23 @@ def runs_of(runs, **wanted):
 def lowest(runs, loss="pirate"):
     """Of several runs, the one with the lowest `loss`: that on the new register, unless told otherwise."""
     return min(runs, key=lambda run: run[loss])
+
+
+def at_best(runs, **wanted):
+    """Of `runs` with the `wanted` values, those at the best rate, one for each seed: of the rates that were
+    run with most seeds, the one with the lowest mean loss "chosen".
+    """
+    by_rate = {}
+    for run in runs_of(runs, **wanted):
+        by_rate.setdefault(run["rate"], []).append(run)
+    most = max(map(len, by_rate.values()))
+    several = [of_rate for of_rate in by_rate.values() if len(of_rate) == most]
+    return min(several, key=lambda of_rate: sum(run["chosen"] for run in of_rate))
+
+
+def share_of_way(stored, run):
+    """How far `run` went from the base's loss on its task to the floor, as a share: what is `stored` of a
+    topic has both, as "base" and "floor". Measured on the stories that are reported.
+    """
+    base, floor = stored["base"][run["task"]], stored["floor"]
+    return (base - run[run["task"]]) / (base - floor)

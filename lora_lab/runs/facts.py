@@ -8,12 +8,11 @@ nothing contradicts later ones.
 
 from lora_lab.gpt2 import load_gpt2
 from lora_lab.runs import lowest, runs_of
-from lora_lab.runs.one_run import SEEDS, Setting, halves, in_parallel, train_run
+from lora_lab.runs.one_run import SEEDS, Setting, in_parallel, losses_by_part, train_run
 from lora_lab.story_gpt2.batches import floor_per_token
-from lora_lab.story_gpt2.parts import labels_by_part
-from lora_lab.training import evaluate
 
-LORA = "LoRA, all linear layers"
+LORA, ATTENTION = "LoRA, all linear layers", "LoRA on q, k, v, o"
+PARTS = ("first mentions", "later mentions", "pirate words", "other words", "common words")
 TASK = {"task": "facts", "stories": 3200, "steps": 200, "held_out": 400}
 # Factors of two, and the best has a worse one on both sides.
 SWEEPS = {
@@ -23,8 +22,11 @@ SWEEPS = {
     (LORA, 8): (0.00125, 0.0025, 0.005),
     (LORA, 64): (0.000625, 0.00125, 0.0025),
     ("full", 0): (0.00025, 0.0005, 0.001),
+    (ATTENTION, 8): (0.0025, 0.005, 0.01),
+    ("last block", 0): (0.002, 0.004, 0.008),
 }
-COMPARED = (("biases", 0), (LORA, 1), (LORA, 8), ("full", 0))  # with three seeds
+# with three seeds
+COMPARED = (("biases", 0), (LORA, 1), (LORA, 8), ("full", 0), (ATTENTION, 8), ("last block", 0))
 SHORT = Setting(LORA, 0.005, 8, 16, task="facts", stories=160, steps=10, held_out=40)  # quickly made again
 
 
@@ -39,7 +41,7 @@ def facts_sweeps():
 
 
 def facts_seeds(sweeps):
-    """What is run next, after the runs `sweeps`: four methods at their best rates with two more seeds."""
+    """What is run next, after the runs `sweeps`: those COMPARED at their best rates with two more seeds."""
     best = {which: lowest(of(sweeps, *which), "chosen")["rate"] for which in COMPARED}
     return [setting(*which, rate, seed) for which, rate in best.items() for seed in SEEDS[1:]]
 
@@ -49,26 +51,10 @@ def of(runs, method, rank):
     return runs_of(runs, method=method, **({"rank": rank} if rank else {}))
 
 
-def losses(model, held_out):
-    """The loss on the half of `held_out` stories that the rate is chosen by, on the other, and on half as
-    many plain stories by the kind of word; to five digits.
-    """
-    choose, report = halves("facts", held_out)
-    plain, parts = labels_by_part(held_out // 2)
-    found = {"chosen": evaluate(model, *choose), "facts": evaluate(model, *report)}
-    found |= {name: evaluate(model, plain, part) for name, part in parts.items()}
-    return {name: round(loss, 5) for name, loss in found.items()}
-
-
 def measure_facts(setting):
     """One run with its losses."""
     model, run = train_run(setting)
-    return run | losses(model, setting.held_out)
-
-
-def share_of_way(stored, run):
-    """How far `run` went from the base's loss to the floor, as a share, on the stories that are reported."""
-    return (stored["base"]["facts"] - run["facts"]) / (stored["base"]["facts"] - stored["floor"])
+    return run | losses_by_part(model, "facts", setting.held_out, PARTS)
 
 
 def facts_runs():
@@ -76,7 +62,7 @@ def facts_runs():
     sweeps = in_parallel(facts_sweeps(), measure_facts)
     return {
         "floor": round(floor_per_token("facts", TASK["held_out"], first=TASK["held_out"] // 2), 5),
-        "base": losses(load_gpt2(), TASK["held_out"]),
+        "base": losses_by_part(load_gpt2(), "facts", TASK["held_out"], PARTS),
         "sweeps": sweeps,
         "seeds": in_parallel(facts_seeds(sweeps), measure_facts),
         "short": in_parallel([SHORT], measure_facts),

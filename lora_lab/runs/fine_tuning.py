@@ -1,10 +1,13 @@
 """The runs of lesson 10 that take longer than a lesson should.
 
-Five ways to fine-tune on stories of the new register, each with nine rates; ranks; and a control. A run
-measures the loss on stories that it has not seen, of the new register and of the old.
+Five ways to fine-tune on stories of the new register, each with five or six rates, and with three seeds at
+its best rate; full fine-tuning and LoRA, whose rates the lesson compares, also at the rates beside it. A run
+measures the loss on pirate stories that it has not seen, and on plain ones by the kind of word. The same runs
+cut short show how these losses move along training.
 """
 
 import time
+from dataclasses import replace
 
 import torch
 
@@ -12,37 +15,50 @@ from lora_lab.adapters import save_adapter
 from lora_lab.gpt2 import MODEL_NAME, apply_lora_to_gpt2, load_gpt2, random_gpt2_small
 from lora_lab.runs import DATA, lowest, runs_of
 from lora_lab.runs.methods import ALPHA, LORA_TARGETS, METHODS, RANK, make_trainable
-from lora_lab.runs.one_run import SEEDS, Setting, held_out_loss, in_parallel, train_run
+from lora_lab.runs.one_run import SEEDS, Setting, in_parallel, losses_by_part, train_run
 from lora_lab.story_gpt2.batches import floor_per_token, story_data
 from lora_lab.training import fit
 
 QUESTIONS = DATA / "questions"  # the folder of an adapter that answers questions
 LORA = "LoRA, all linear layers"
-RATES = (1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1)
-RANKS = (1, 2, 4, 8, 16)
+PARTS = ("pirate words", "common words", "recalled words")  # of plain stories
+HELD_OUT = 400  # half to choose a rate on, half to report on
+# Factors of two, with a worse rate on both sides of each best.
+RATES = {
+    "full": [0.000125 * 2**i for i in range(6)],
+    LORA: [0.000625 * 2**i for i in range(6)],
+    "LoRA on q, k, v, o": [0.0025 * 2**i for i in range(5)],
+    "last block": [0.00125 * 2**i for i in range(5)],
+    "biases": [0.02 * 2**i for i in range(5)],
+}
+ALONG = (12, 25, 50)  # of the 100 steps
+SHORT = Setting(LORA, 0.005, stories=160, steps=10, held_out=40)  # quickly made again
 
 
 def measure_registers(setting):
-    """One run with its two held-out losses."""
+    """One run with its losses, on pirate stories and on plain ones by the kind of word."""
     model, run = train_run(setting)
-    return run | {kind: held_out_loss(model, kind, setting.held_out) for kind in ("pirate", "plain")}
+    return run | losses_by_part(model, setting.task, setting.held_out, PARTS)
 
 
-def settings_of_rates():
+def settings_of_registers():
     """What is run first: a sweep of the rate for every method."""
-    return [Setting(method, rate) for method in METHODS for rate in RATES]
+    return [Setting(method, rate, held_out=HELD_OUT) for method in METHODS for rate in RATES[method]]
 
 
-def settings_at_best_rates(rates):
-    """What is run next, by part, after the runs `rates`: each method at its best rate with every seed; every
-    rank with every seed; and the control on shuffled text.
+def settings_at_best_rates(sweeps):
+    """What is run next, by part, after the runs `sweeps`: two more seeds, and the runs cut short. Since the
+    rate is the same at every step after the warm-up, a run of 25 steps is the beginning of a run of 100.
     """
-    best = {method: lowest(runs_of(rates, method=method))["rate"] for method in METHODS}
-    return {
-        "methods": [Setting(method, best[method], seed=seed) for method in METHODS for seed in SEEDS],
-        "ranks": [Setting(LORA, best[LORA], rank, seed=seed) for rank in RANKS for seed in SEEDS],
-        "shuffled": [Setting(method, best[method], task="shuffled words") for method in ("full", LORA)],
-    }
+    best = {method: lowest(runs_of(sweeps, method=method), "chosen")["rate"] for method in METHODS}
+    seeds, along = [], []
+    for method in METHODS:
+        two = method in ("full", LORA)
+        rates = [best[method] * factor for factor in ((0.5, 1, 2) if two else (1,))]
+        settings = [Setting(method, rate, held_out=HELD_OUT) for rate in rates]
+        seeds += [replace(setting, seed=seed) for setting in settings for seed in SEEDS[1:]]
+        along += [replace(settings[1], steps=steps) for steps in ALONG] if two else []
+    return {"seeds": seeds, "along": along}
 
 
 def step_times(steps=10):
@@ -84,9 +100,12 @@ def train_questions(folder):
 def fine_tuning_runs():
     """Make everything anew: what is stored, as a dict; and the adapter that answers questions."""
     times = step_times()  # first, while nothing else is running
-    runs = {"rates": in_parallel(settings_of_rates(), measure_registers)}
-    for part, settings in settings_at_best_rates(runs["rates"]).items():
+    runs = {"sweeps": in_parallel(settings_of_registers(), measure_registers)}
+    for part, settings in settings_at_best_rates(runs["sweeps"]).items():
         runs[part] = in_parallel(settings, measure_registers)
+    runs["short"] = in_parallel([SHORT], measure_registers)
     torch.set_num_threads(1)
     train_questions(QUESTIONS)
-    return {"floor": round(floor_per_token("pirate"), 5), **runs, "milliseconds_per_step": times}
+    floor = floor_per_token("pirate", HELD_OUT, first=HELD_OUT // 2)
+    base = losses_by_part(load_gpt2(), "pirate", HELD_OUT, PARTS)
+    return {"floor": round(floor, 5), "base": base, **runs, "milliseconds_per_step": times}

@@ -10,6 +10,7 @@ from lora_lab.counting import count_trainable_parameters
 from lora_lab.gpt2 import ALL_TARGETS, load_gpt2
 from lora_lab.runs.methods import ALPHA, RANK, make_trainable, options_of
 from lora_lab.story_gpt2.batches import story_data
+from lora_lab.story_gpt2.parts import labels_by_part
 from lora_lab.training import evaluate, fit
 
 SEEDS = (0, 1, 2)
@@ -72,6 +73,17 @@ def halves(kind, n):
 def held_out_loss(model, kind, n):
     """The loss of `model` on `n` stories of `kind` that no run has seen, to five digits."""
     return round(evaluate(model, *story_data(kind, n, held_out=True)), 5)
+
+
+def losses_by_part(model, kind, n, names):
+    """The loss of `model` on the half of `n` stories of `kind` that a rate is chosen by, "chosen", on the
+    other, `kind`, and on n / 2 plain stories by the parts `names` of `labels_by_part`; to five digits.
+    """
+    choose, report = halves(kind, n)
+    plain, parts = labels_by_part(n // 2)
+    found = {"chosen": evaluate(model, *choose), kind: evaluate(model, *report)}
+    found |= {name: evaluate(model, plain, parts[name]) for name in names}
+    return {name: round(loss, 5) for name, loss in found.items()}
 
 
 def in_parallel(settings, measure):

@@ -21,15 +21,20 @@ def story_data(kind, n, held_out=False):
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     register = {"new words": "plain", "shuffled words": "pirate", "shuffled labels": "pirate"}.get(kind, kind)
-    tokenizer = load_tokenizer()
     texts, _ = samples(register, n, seed=1, held_out=held_out)
-    length = max(map(len, tokenizer(texts)["input_ids"])) + 2
-    ids, labels = encode(tokenizer, texts, length, answers_only=register == "questions")
+    ids, labels = encode_texts(texts, answers_only=register == "questions")
     if kind == "new words":
         return in_new_words(ids, labels)
     if held_out or kind == register:
         return ids, labels
     return shuffle_words(ids, labels) if kind == "shuffled words" else shuffle_labels(ids, labels)
+
+
+def encode_texts(texts, answers_only=False):
+    """(ids, labels), both as wide as the longest of `texts` with its two ends; see `encode`."""
+    tokenizer = load_tokenizer()
+    length = max(map(len, tokenizer(texts)["input_ids"])) + 2
+    return encode(tokenizer, texts, length, answers_only)
 
 
 def shuffle_words(ids, labels):
