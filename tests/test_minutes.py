@@ -14,7 +14,6 @@ LIMIT = 30
 TOO_LONG = {
     "10_fine_tuning",
     "11_why_low_rank_works",
-    "12_choosing_lora",
 }
 
 each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)

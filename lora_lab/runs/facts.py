@@ -24,7 +24,6 @@ SWEEPS = {
     (LORA, 64): (0.000625, 0.00125, 0.0025),
     ("full", 0): (0.00025, 0.0005, 0.001),
 }
-COMPARED = (("biases", 0), (LORA, 1), (LORA, 8), ("full", 0))  # with three seeds
 SHORT = Setting(LORA, 0.005, 8, 16, task="facts", stories=160, steps=10, held_out=40)  # quickly made again
 
 
@@ -39,8 +38,8 @@ def facts_sweeps():
 
 
 def facts_seeds(sweeps):
-    """What is run next, after the runs `sweeps`: four methods at their best rates with two more seeds."""
-    best = {which: lowest(of(sweeps, *which), "chosen")["rate"] for which in COMPARED}
+    """What is run next, after the runs `sweeps`: every method at its best rate with two more seeds."""
+    best = {which: lowest(of(sweeps, *which), "chosen")["rate"] for which in SWEEPS}
     return [setting(*which, rate, seed) for which, rate in best.items() for seed in SEEDS[1:]]
 
 
@@ -49,14 +48,14 @@ def of(runs, method, rank):
     return runs_of(runs, method=method, **({"rank": rank} if rank else {}))
 
 
-def losses(model, held_out):
+def losses(model, held_out, parts=None):
     """The loss on the half of `held_out` stories that the rate is chosen by, on the other, and on half as
-    many plain stories by the kind of word; to five digits.
+    many plain stories by the kind of word: on those kinds that `parts` names, or on all; to five digits.
     """
     choose, report = halves("facts", held_out)
-    plain, parts = labels_by_part(held_out // 2)
+    plain, labels = labels_by_part(held_out // 2)
     found = {"chosen": evaluate(model, *choose), "facts": evaluate(model, *report)}
-    found |= {name: evaluate(model, plain, part) for name, part in parts.items()}
+    found |= {name: evaluate(model, plain, labels[name]) for name in parts or labels}
     return {name: round(loss, 5) for name, loss in found.items()}
 
 
