@@ -767,27 +767,13 @@ PLANTED = {
         ("def same_run(alpha, new_alpha, rate):\n    return rate / 2", "two numbers"),
         ("def same_run(alpha, new_alpha, rate):\n    return 0.5, 0.005", "from 9 to 1"),
     ],
-    "check_equal_budget": [
-        (
-            "def equal_budget_rank(targets, d, budget):\n    return budget // (2 * d * len(targets))",
-            "not square",
-        ),
-        (
-            "def equal_budget_rank(targets, d, budget):\n    return budget // (4 * d * d * len(targets))",
-            "added",
-        ),
-        (
-            "def equal_budget_rank(targets, d, budget):\n    return math.ceil(budget / sum(5 * d if t in ('fc', 'proj') else 2 * d for t in targets))",
-            "enough for 3",
-        ),
-        (
-            "def equal_budget_rank(targets, d, budget):\n    return round(budget / sum(5 * d if t in ('fc', 'proj') else 2 * d for t in targets))",
-            "exceeded",
-        ),
-        (
-            "def equal_budget_rank(targets, d, budget):\n    return budget // sum(5 * d if t == 'fc' else 2 * d for t in targets)",
-            "o, proj",
-        ),
+    "check_rslora_alpha": [
+        ("def rslora_alpha(alpha, rank):\n    return alpha / math.sqrt(rank)", "once more"),
+        ("def rslora_alpha(alpha, rank):\n    return alpha * rank", "does not fall"),
+        ("def rslora_alpha(alpha, rank):\n    return alpha / rank", "without rsLoRA"),
+        ("def rslora_alpha(alpha, rank):\n    return alpha", "the same alpha"),
+        ("def rslora_alpha(alpha, rank):\n    return 2 * rank", "try alpha 8"),
+        ("def rslora_alpha(alpha, rank):\n    return math.sqrt(alpha) * rank", "must be 2"),
     ],
     "check_sweep_verdict": [
         (

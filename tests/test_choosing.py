@@ -1,33 +1,40 @@
 """The stored runs of lesson 12: complete, what the package makes, and what the lesson says of them."""
 
 import math
+from itertools import pairwise
 
 import pytest
 
-from lora_lab.gpt2 import ALL_TARGETS
 from lora_lab.runs import lowest, read_runs, runs_of
 from lora_lab.runs.choosing import (
-    FIRST_STEPS,
-    HALF,
+    ALPHAS,
     PLACES,
-    RULE_RATES,
-    RULES,
+    SHORT,
+    STARTS,
+    choosing_seeds,
+    choosing_sweeps,
     measure_choice,
-    settings_of_seeds,
-    settings_of_sweeps,
+    settings_at_one_rate,
 )
-from lora_lab.runs.one_run import Setting
+from lora_lab.runs.facts import LORA, of
 from lora_lab.story_gpt2.batches import floor_per_token
 
-STORED = read_runs("choosing")
+PIRATE = ("pirate places", "starts")
+STORED, FACTS = read_runs("choosing"), read_runs("facts")
+
+
+def best_rate(runs):
+    return lowest(runs_of(runs, seed=0), "chosen")["rate"]
 
 
 def test_no_run_is_missing_and_none_is_there_twice():
-    asked = settings_of_sweeps()
-    for part, more in settings_of_seeds(STORED).items():
+    asked = choosing_sweeps() | {"short": [SHORT]} | settings_at_one_rate()
+    for part, more in choosing_seeds(STORED).items():
         asked[part] = asked[part] + more
-    sizes = {"rules": 20, "alphas": 10, "places": 25, "few": 6, "first": 19, "turns": 7}
+    sizes = {"places": 10, "pirate places": 10, "starts": 10, "alphas": 6}
+    sizes |= {"short": 1, "few": 6, "turns": 7}
     assert {part: len(settings) for part, settings in asked.items()} == sizes
+    assert {part: len(runs) for part, runs in STORED.items()} == sizes
     for part, settings in asked.items():
         assert len(set(settings)) == len(settings)
         for run, setting in zip(STORED[part], settings, strict=True):
@@ -35,21 +42,62 @@ def test_no_run_is_missing_and_none_is_there_twice():
 
 
 def test_all_losses_are_finite_and_above_the_floor():
-    """The floor is that of 200 held-out stories, and half of them were used here: hence the tolerance."""
+    """That of pirate stories is for 200 held-out ones, of which half were used here: hence the tolerance."""
     floor = floor_per_token("pirate") - 0.01
-    for part in STORED.values():
+    for part in ("places", "alphas"):
+        assert all(math.isfinite(run["facts"]) and run["facts"] > FACTS["floor"] for run in STORED[part])
+    assert all(run[key] > floor for part in PIRATE for run in STORED[part] for key in ("chosen", "pirate"))
+    for part in ("few", "turns"):
         assert all(
-            math.isfinite(run[key]) and run[key] > floor for run in part for key in ("pirate", "plain")
+            math.isfinite(run[key]) and run[key] > floor
+            for run in STORED[part]
+            for key in ("pirate", "plain")
         )
 
 
-def test_a_run_made_again_is_the_stored_one():
+def test_a_short_run_made_again_is_the_stored_one():
     """On another processor rounding differs, and the steps may magnify it a little."""
-    stored, *_ = runs_of(STORED["first"], method="LoRA")
-    again = measure_choice(Setting("LoRA", 1e-3, **(HALF | FIRST_STEPS)))
-    for loss in ("train", "pirate", "plain"):
-        assert again.pop(loss) == pytest.approx(stored[loss], rel=0.01)
-    assert again.items() <= stored.items()
+    (stored,) = STORED["short"]
+    again = measure_choice(SHORT)
+    assert again.keys() == stored.keys() and all(again[key] == stored[key] for key in SHORT.asked())
+    for key in again.keys() - SHORT.asked().keys():
+        assert again[key] == pytest.approx(stored[key], rel=0.01), key
+
+
+def test_every_best_rate_has_a_worse_one_on_both_sides():
+    for targets, _, *rates in PLACES.values():
+        for part, tried in zip(("places", "pirate places"), rates, strict=True):
+            runs = runs_of(STORED[part], targets=", ".join(targets))
+            assert best_rate(runs) == tried[1], (part, targets)
+    for method, rates in STARTS.items():
+        assert best_rate(runs_of(STORED["starts"], method=method)) == rates[1], method
+    for (rank, alpha), rates in ALPHAS.items():
+        best = best_rate(runs_of(STORED["alphas"], rank=rank, alpha=alpha))
+        assert min(rates) < best < max(rates), (rank, alpha)
+
+
+def test_rates_are_factors_of_two():
+    places = [rates for *_, facts, pirate in PLACES.values() for rates in (facts, pirate)]
+    for rates in [*places, *ALPHAS.values(), *STARTS.values()]:
+        assert all(second == 2 * first for first, second in pairwise(rates))
+
+
+def test_what_is_compared_was_run_with_the_same_seeds_and_stories():
+    """So that the lesson may subtract seed by seed."""
+    keys = ("task", "stories", "steps", "warmup", "held_out")
+
+    def asked(runs):
+        return {tuple(run[key] for key in keys) for run in runs}
+
+    assert asked(STORED["places"] + STORED["alphas"]) == asked(FACTS["sweeps"])
+    assert len(asked(STORED["pirate places"] + STORED["starts"])) == 1
+    groups = [
+        runs_of(STORED[part], targets=", ".join(targets))
+        for part in ("places", "pirate places")
+        for targets, *_ in PLACES.values()
+    ] + [runs_of(STORED["starts"], method=method) for method in STARTS]
+    for runs in groups:
+        assert [run["seed"] for run in runs_of(runs, rate=best_rate(runs))] == [0, 1, 2]
 
 
 # What the lesson says
@@ -57,21 +105,6 @@ def test_a_run_made_again_is_the_stored_one():
 
 def test_the_places_have_one_budget():
     counts = {run["targets"]: run["trainable"] for run in STORED["places"]}
-    assert len(counts) == len(PLACES)
-    assert counts.pop(", ".join(ALL_TARGETS)) == 4 * 4608 and set(counts.values()) == {4 * 5120}
-
-
-def test_divided_by_r_the_best_rate_stays_and_with_plain_alpha_it_falls():
-    best = {
-        (rule, rank): lowest(runs_of(STORED["rules"], rank=rank, alpha=RULES[rule](rank)))["rate"]
-        for rule, rank in RULE_RATES
-    }
-    assert {best["alpha / r", rank] for rank in (1, 8, 64)} == {0.01}
-    assert best["plain alpha", 1] > best["alpha / r", 8] > best["plain alpha", 64]
-
-
-def test_every_sweep_of_a_rank_is_finished():
-    """The best rate has a worse one on both sides."""
-    for (rule, rank), rates in RULE_RATES.items():
-        runs = runs_of(STORED["rules"], rank=rank, alpha=RULES[rule](rank))
-        assert min(rates) < lowest(runs)["rate"] < max(rates)
+    assert len(counts) == len(PLACES) and set(counts.values()) == {4 * 5120}
+    assert {run["trainable"] for run in STORED["pirate places"]} == {4 * 5120}
+    assert {run["trainable"] for run in of(FACTS["sweeps"], LORA, 2)} == {4 * 4608}

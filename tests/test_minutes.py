@@ -13,7 +13,6 @@ LIMIT = 30
 # The lessons that are still longer. This list only shrinks.
 TOO_LONG = {
     "11_why_low_rank_works",
-    "12_choosing_lora",
 }
 
 each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)

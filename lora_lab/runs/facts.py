@@ -25,8 +25,6 @@ SWEEPS = {
     (ATTENTION, 8): (0.0025, 0.005, 0.01),
     ("last block", 0): (0.002, 0.004, 0.008),
 }
-# with three seeds
-COMPARED = (("biases", 0), (LORA, 1), (LORA, 8), ("full", 0), (ATTENTION, 8), ("last block", 0))
 SHORT = Setting(LORA, 0.005, 8, 16, task="facts", stories=160, steps=10, held_out=40)  # quickly made again
 
 
@@ -41,8 +39,8 @@ def facts_sweeps():
 
 
 def facts_seeds(sweeps):
-    """What is run next, after the runs `sweeps`: those COMPARED at their best rates with two more seeds."""
-    best = {which: lowest(of(sweeps, *which), "chosen")["rate"] for which in COMPARED}
+    """What is run next, after the runs `sweeps`: every method at its best rate with two more seeds."""
+    best = {which: lowest(of(sweeps, *which), "chosen")["rate"] for which in SWEEPS}
     return [setting(*which, rate, seed) for which, rate in best.items() for seed in SEEDS[1:]]
 
 
