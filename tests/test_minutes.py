@@ -13,7 +13,6 @@ LIMIT = 30
 # The lessons that are still longer. This list only shrinks.
 TOO_LONG = {
     "10_fine_tuning",
-    "11_why_low_rank_works",
     "12_choosing_lora",
 }
 
