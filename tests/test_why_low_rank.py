@@ -19,16 +19,16 @@ from lora_lab.runs.why_low_rank import (
     SUBSPACE_RATES,
     TASKS,
     best_runs,
-    dense,
+    dense_setting,
     energy_at,
     first_sweeps,
+    later_settings,
     load_pairs,
     load_update,
     looks,
     lora_settings,
     losses_of_parts,
     measure_update,
-    settings_at_best_rates,
     some_directions,
 )
 from lora_lab.spectra import truncated, with_updates
@@ -36,7 +36,7 @@ from lora_lab.story_gpt2.batches import floor_per_token
 from lora_lab.training import evaluate
 
 STORED = read_runs("why_low_rank")
-MADE = settings_at_best_rates(STORED["sweeps"])
+MADE = later_settings(STORED["sweeps"])
 
 
 def loss(model, stories, kind=FACTS):
@@ -67,13 +67,13 @@ def test_every_best_rate_has_a_worse_one_on_both_sides():
 
 def test_the_rate_is_chosen_on_the_half_that_is_not_reported():
     made = [setting.asked() | {"chosen": setting.rate, "loss": -setting.rate} for setting in first_sweeps()]
-    rates = {setting.rate for setting in settings_at_best_rates(made)["seeds"]}
+    rates = {setting.rate for setting in later_settings(made)["seeds"]}
     assert rates == {*(min(rates) for rates in DENSE_RATES.values()), min(SUBSPACE_RATES)}
 
 
 def test_the_first_step_made_again_is_the_stored_one():
     """On another processor rounding differs a little."""
-    again, _ = measure_update(dense(FACTS, DENSE_RATES[FACTS][1], steps=FIRST_STEPS[0]))
+    again, _ = measure_update(dense_setting(FACTS, DENSE_RATES[FACTS][1], steps=FIRST_STEPS[0]))
     stored = STORED["first steps"][0]
     assert again.keys() == stored.keys()
     for key in ("loss", "chosen"):

@@ -38,33 +38,33 @@ CUTS = (1, 2, 4, 8, 16, 32, 64)
 SKIPPED, KEPT = (0, 1, 2, 4, 8), (1, 2, 4, 8, 16, 32)  # directions of an update: left out, and kept then
 
 
-def dense(task, rate, seed=0, **other):
+def dense_setting(task, rate, seed=0, **other):
     """A run that trains the dense weights on `task`; `other` replaces what its task says."""
     return Setting("dense", rate, seed=seed, **(TASKS | {"shuffled labels": NONSENSE})[task] | other)
 
 
-def subspace(rate, seed=0):
+def subspace_setting(rate, seed=0):
     """A run on facts in a random subspace."""
     return Setting("subspace", rate, d=D, seed=seed, **TASK)
 
 
 def first_sweeps():
     """What is run first: the rates, with one seed."""
-    found = [dense(task, rate) for task, rates in DENSE_RATES.items() for rate in rates]
-    return found + [subspace(rate) for rate in SUBSPACE_RATES]
+    found = [dense_setting(task, rate) for task, rates in DENSE_RATES.items() for rate in rates]
+    return found + [subspace_setting(rate) for rate in SUBSPACE_RATES]
 
 
-def settings_at_best_rates(sweeps):
+def later_settings(sweeps):
     """What is run next, by part, after the runs `sweeps`: more seeds at the best rates, the control on
     shuffled labels, and the first steps of the run on facts.
     """
     best = {task: best_runs({"sweeps": sweeps}, method="dense", task=task)[0]["rate"] for task in TASKS}
     in_subspace = best_runs({"sweeps": sweeps}, method="subspace")[0]["rate"]
-    seeds = [dense(task, best[task], seed) for task in TASKS for seed in SEEDS[1:]]
+    seeds = [dense_setting(task, best[task], seed) for task in TASKS for seed in SEEDS[1:]]
     return {
-        "seeds": seeds + [subspace(in_subspace, seed) for seed in SEEDS[1:]],
-        "nonsense": [dense("shuffled labels", best["pirate"], seed) for seed in SEEDS],
-        "first steps": [dense(FACTS, best[FACTS], steps=steps) for steps in FIRST_STEPS],
+        "seeds": seeds + [subspace_setting(in_subspace, seed) for seed in SEEDS[1:]],
+        "nonsense": [dense_setting("shuffled labels", best["pirate"], seed) for seed in SEEDS],
+        "first steps": [dense_setting(FACTS, best[FACTS], steps=steps) for steps in FIRST_STEPS],
     }
 
 
@@ -172,7 +172,7 @@ def load_pairs():
 def why_low_rank_runs():
     """Make everything anew: what is stored, as a dict; and the file of an update and of A and B."""
     sweeps = in_parallel(first_sweeps(), measure_update)
-    later = settings_at_best_rates([run for run, _ in sweeps])
+    later = later_settings([run for run, _ in sweeps])
     made = {"sweeps": sweeps} | {
         part: in_parallel(settings, measure_update) for part, settings in later.items()
     }
