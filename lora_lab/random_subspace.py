@@ -1,4 +1,4 @@
-"""Training in a random subspace of d numbers. Lesson 11 builds the class.
+"""Training in a random subspace of d numbers. Lesson 11 trains in one.
 
 All trained weights together are one long vector theta of D numbers. It stays theta_0 + P z, with z of d
 numbers, which are trained, and P (D, d) drawn once and fixed. The smallest d with which a task is learned

@@ -1,5 +1,5 @@
 """What an update of a weight looks like: how many directions it needs, which ones, and what it does to the
-weight. Lesson 11 builds this file.
+weight. Lesson 11 builds the first of these functions.
 
 The singular value decomposition of an update delta_W (out, in) is U diag(s) V^T. A direction is a term
 s_i u_i v_i^T of it, a *subspace* is what some orthonormal columns span. Matrices are numpy arrays; torch
@@ -60,6 +60,19 @@ def random_similarity(n, i, j):
     if not 1 <= min(i, j) <= max(i, j) <= n:
         raise ValueError(f"subspaces of {n} dimensions have from 1 to {n}, got {i} and {j}")
     return max(i, j) / n
+
+
+def resemblance(W, W0, count=10):
+    """How well each of the `count` strongest left singular vectors of `W` (m, n) is known to `W0` (m, n): the
+    largest |cosine| with a left singular vector of W0, 1 for one that is still there. One below 0.5, say, is
+    an *intruder*. Raises ValueError for two shapes, and what `top_directions` raises. (Shuttleworth et al.,
+    arXiv 2410.21228, algorithm 1: k = `count`, and epsilon is the bound.)
+    """
+    W, W0 = check_matrix(W), check_matrix(W0)
+    if W.shape != W0.shape:
+        raise ValueError(f"a weight and what became of it have one shape, got {W0.shape} and {W.shape}")
+    before, after = top_directions(W0, min(W0.shape))[0], top_directions(W, count)[0]
+    return abs(before.T @ after).max(axis=0)
 
 
 def amplification(delta_W, W, rank):

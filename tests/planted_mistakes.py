@@ -542,50 +542,12 @@ PLANTED = {
         ),
     ],
     # lesson 11
-    "check_intrinsic_dimension": [
-        (
-            "def intrinsic_dimension(losses, base, full):\n    return min(losses, key=losses.get)",
-            "smallest that is good enough",
-        ),
-        (
-            "def intrinsic_dimension(losses, base, full):\n"
-            "    return min((d for d in losses if losses[d] <= 0.9 * base), default=None)",
-            "not yet 90 %",
-        ),
-        (
-            "def intrinsic_dimension(losses, base, full):\n"
-            "    return min((d for d in losses if losses[d] <= 1.1 * full), default=None)",
-            "d is 16",
-        ),
-        (
-            "def intrinsic_dimension(losses, base, full):\n"
-            "    return next(d for d in sorted(losses) if base - losses[d] >= 0.9 * (base - full))",
-            "StopIteration",
-        ),
-    ],
-    "check_shared_directions": [
-        (
-            "def shared_directions(first, second, i, j):\n"
-            "    return subspace_similarity(top_directions(first, i)[1], top_directions(second, j)[1])",
-            "columns of U",
-        ),
-        (
-            "def shared_directions(first, second, i, j):\n"
-            "    U, V = top_directions(first, i)[0], top_directions(second, j)[0]\n"
-            "    return np.linalg.norm(U.T @ V) ** 2",
-            "at most 1",
-        ),
-        (
-            "def shared_directions(first, second, i, j):\n"
-            "    U, V = top_directions(first, i)[0], top_directions(second, j)[0]\n"
-            "    return np.linalg.norm(U.T @ V) / min(i, j)",
-            "squared",
-        ),
-        (
-            "def shared_directions(first, second, i, j):\n"
-            "    return subspace_similarity(top_directions(first, j)[0], top_directions(second, i)[0])",
-            "top i of the first",
-        ),
+    "check_chance": [
+        ("times_chance = (0.55 / (8 / 128), 0.25 / (8 / 4096))", "larger"),
+        ("times_chance = (64 / 128, 64 / 4096)", "chance itself"),
+        ("times_chance = (0.55 - 64 / 128, 0.25 - 64 / 4096)", "divide"),
+        ("times_chance = (1.1, 0.5)", "width of 4,096"),
+        ("times_chance = (0.55, 0.25)", "width of 128"),
     ],
     "check_control": [
         (
@@ -603,6 +565,24 @@ PLANTED = {
             "    control = np.random.default_rng(0).normal(size=(128, 128))\n"
             "    return top_energy(update, rank) - top_energy(control, rank)",
             "same shape",
+        ),
+    ],
+    "check_sign": [
+        (
+            "def spread(n):\n    return np.outer(np.arange(n) - 0.5, np.arange(n) - 1.5)",
+            "rank 1",
+        ),
+        (
+            "def spread(n):\n    return 2 * np.tri(n) - 1",
+            "two outer products",
+        ),
+        (
+            "def spread(n):\n    return np.arange(n)[:, None] - np.arange(n)[None, :]",
+            "an entry of your matrix is 0",
+        ),
+        (
+            "def spread(n):\n    return np.arange(n)[:, None] - np.arange(n)[None, :] + n / 2 + 0.5",
+            "about a triangle",
         ),
     ],
     # lesson 13

@@ -52,7 +52,7 @@ MANIFEST = {
     "08_attention_with_lora": {"figures": 2, "sliders": 1, "exercises": 3},
     "09_gpt2_parameter_counting": {"figures": 3, "sliders": 2, "exercises": 3},
     "10_fine_tuning": {"figures": 3, "sliders": 1, "exercises": 3},
-    "11_why_low_rank_works": {"figures": 7, "sliders": 0, "exercises": 3},
+    "11_why_low_rank_works": {"figures": 2, "sliders": 1, "exercises": 3},
     "12_choosing_lora": {"figures": 2, "sliders": 1, "exercises": 3},
     "13_four_bits": {"figures": 5, "sliders": 1, "exercises": 3},
     "14_qlora": {"figures": 2, "sliders": 1, "exercises": 3},

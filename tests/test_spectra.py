@@ -19,6 +19,7 @@ from lora_lab.spectra import (
     amplification,
     random_similarity,
     random_update,
+    resemblance,
     row_changes,
     stable_rank,
     subspace_similarity,
@@ -154,6 +155,30 @@ def test_a_subspace_of_more_dimensions_than_there_are_is_refused():
     for i, j in ((6, 1), (1, 6), (0, 1)):
         with pytest.raises(ValueError, match="from 1 to 5"):
             random_similarity(5, i, j)
+
+
+# resemblance
+
+
+def test_an_intruder_is_a_strong_direction_that_no_old_one_resembles():
+    """Old directions e0, e1, e2; what comes in points between all, and what only grows is no intruder."""
+    W0 = np.diag([3.0, 2.0, 1.0])
+    between = np.ones(3) / np.sqrt(3)
+    new = W0 + 100 * np.outer(between, [0, 0, 1])
+    assert resemblance(new, W0, 1) == pytest.approx([1 / np.sqrt(3)], abs=0.01)
+    grown = W0 + np.diag([0.0, 0.0, 100.0])
+    assert resemblance(grown, W0, 3) == pytest.approx([1, 1, 1])
+
+
+def test_only_the_strongest_directions_are_asked_for_and_those_that_are_written():
+    W0, turn = np.diag([4.0, 3.0, 2.0]), np.linalg.qr(drawn(3, 3)).Q
+    assert resemblance(W0 @ turn, W0, 2) == pytest.approx([1, 1])  # another input, the same outputs
+    assert resemblance(turn @ W0, W0, 2) == pytest.approx(abs(turn[:, :2]).max(axis=0))
+
+
+def test_resemblance_wants_two_weights_of_one_shape():
+    with pytest.raises(ValueError, match=r"one shape, got \(2, 3\) and \(3, 2\)"):
+        resemblance(drawn(3, 2), drawn(2, 3))
 
 
 # amplification

@@ -4,63 +4,31 @@ import math
 
 import numpy as np
 
-from lora_lab.checks import attempt, checker
+from lora_lab.checks import NotAttempted, attempt, checker, is_blank
 
 
 @checker
-def check_intrinsic_dimension(intrinsic_dimension):
-    """Exercise 11.1: the smallest d that goes 90 % of the way from the base to full fine-tuning."""
-    losses = {1000: 1.05, 10: 2.5, 100: 1.3, 10_000: 1.01}  # 95, 25, 85 and 99 % of the way from 3 to 1
-    answer = attempt(intrinsic_dimension, losses, 3.0, 1.0)
-    if isinstance(answer, float) and not answer.is_integer():
-        return f"a number of dimensions is wanted, one of those that were tried, yours is {answer:.3g}"
-    if answer == 10_000:
-        return "this is the best of them: which is the smallest that is good enough?"
-    if answer in (10, 100):
-        return f"d = {answer} goes {(3 - losses[answer]) / 2:.0%} of the way from 3 to 1: not yet 90 %"
-    if answer != 1000:
-        return f"losses {losses}, base 3 and full 1: d = 1000 goes 95 % of the way, yours says {answer!r}"
-    if intrinsic_dimension({4: 0.9, 8: 0.5, 16: 0.45}, 1.0, 0.4) != 16:
-        return "from a base of 1.0 to 0.4, a loss of 0.45 goes 92 % of the way, and 0.5 only 83 %: d is 16"
-    if intrinsic_dimension({10: 2.5, 100: 1.3}, 3.0, 1.0) is not None:
-        return "if none of them goes 90 % of the way, the answer is None"
-
-
-@checker
-def check_shared_directions(shared_directions):
-    """Exercise 11.2: phi of what two updates write to: their left singular vectors."""
-    draw = np.random.default_rng(92)
-    left, right = (np.linalg.qr(draw.normal(size=(n, n))).Q for n in (9, 12))
-    s = np.array([8.0, 7.0, 6.0, 5.0, 4.0, 3.0])
-    first = left[:, :6] * s @ right[:, :6].T
-    second = left[:, [0, 6, 1, 7, 8, 2]] * s @ right[:, [6, 7, 8, 9, 10, 11]].T
-    answer = float(attempt(shared_directions, first, second, 2, 4))
-    if answer > 1 and math.isclose(answer, 2, abs_tol=1e-6):
-        return "phi is at most 1: divide by the smaller number of directions"
-    if math.isclose(answer, 0, abs_tol=1e-6):
-        return "these two read nothing in common, but they write in common: that stands in the columns of U"
-    if math.isclose(answer, 0.5, abs_tol=1e-6):
-        return (
-            "do you divide by the smaller number, and take the top i of the first, the top j of the second?"
-        )
-    if math.isclose(answer, math.sqrt(2) / 2, abs_tol=1e-6):
-        return "is the norm squared?"
-    if not math.isclose(answer, 1, abs_tol=1e-6):
-        return (
-            "the top 2 of the first lie within the top 4 of the second here, so phi is 1, "
-            f"yours is {answer:.3f}"
-        )
-    for i, j, expected in ((1, 1, 1.0), (2, 2, 0.5), (4, 4, 0.5), (6, 1, 1.0)):
-        if not math.isclose(shared_directions(first, second, i, j), expected, abs_tol=1e-6):
-            return (
-                f"for i = {i} and j = {j} phi is {expected} here, "
-                f"yours is {shared_directions(first, second, i, j):.3f}"
-            )
+def check_chance(times_chance):
+    """Exercise 11.1: phi over 64 / n, the larger number of directions over all that there are."""
+    small, large = times_chance
+    if is_blank(small) or is_blank(large):
+        raise NotAttempted
+    small, large = float(small), float(large)
+    if math.isclose(small, 8.8, rel_tol=0.02):
+        return "by chance the *larger* number of directions counts: 64 of 128, not 8"
+    if math.isclose(small, 0.5, rel_tol=0.02) and math.isclose(large, 64 / 4096, rel_tol=0.02):
+        return "that is chance itself: how many times as large is each phi?"
+    if math.isclose(small, 0.05, rel_tol=0.1):
+        return "that is phi minus chance: divide"
+    if not math.isclose(small, 1.1, rel_tol=0.03):
+        return f"in a width of 128 chance gives 64 / 128, and phi is 0.55; yours is {small:.3g} times that"
+    if not math.isclose(large, 16, rel_tol=0.03):
+        return f"in a width of 4,096 chance gives 64 / 4096, and phi is 0.25; yours is {large:.3g} times that"
 
 
 @checker
 def check_control(excess_energy):
-    """Exercise 11.3: energy in the top directions, minus that of Gaussian matrices of the same shape."""
+    """Exercise 11.2: energy in the top directions, minus that of Gaussian matrices of the same shape."""
     draw = np.random.default_rng(93)
     noise = draw.normal(size=(60, 90))
     one = np.outer(draw.normal(size=60), draw.normal(size=90))
@@ -84,3 +52,27 @@ def check_control(excess_energy):
         return f"a Gaussian matrix has no more than chance, yours says {float(excess_energy(noise, 4)):.2f}"
     if not math.isclose(float(excess_energy(1e-3 * one, 4)), answer, abs_tol=0.03):
         return "a smaller update of the same directions must have the same answer: energy is a share"
+
+
+@checker
+def check_sign(spread):
+    """Exercise 11.3: rank 2 at most, and a sign of full rank."""
+    for n in (6, 7, 12):
+        G = np.asarray(attempt(spread, n), dtype=float)
+        if G.shape != (n, n):
+            return f"spread({n}) must be a matrix of {n} x {n}, yours is {G.shape}"
+        rank = np.linalg.matrix_rank(G)
+        of_sign = np.linalg.matrix_rank(np.sign(G))
+        if rank > 2:
+            return f"spread({n}) must have rank 2 at most, yours has {rank}: a sum of two outer products"
+        if rank < 2:
+            return f"yours has rank {rank}, and then its sign has no more: two outer products are needed"
+        if of_sign < n and not G.all():
+            return (
+                f"for n = {n} the sign has rank {of_sign}: an entry of your matrix is 0, and so is its sign"
+            )
+        if of_sign < n:
+            return (
+                f"for n = {n} the sign has rank {of_sign}: it repeats a row, or a mixture of rows; what "
+                "about a triangle, +1 on one side of the diagonal and -1 on the other?"
+            )
