@@ -302,7 +302,11 @@ PLANTED = {
     "check_alpha_that_keeps": [
         ("def alpha_that_keeps(alpha, rank, new_rank):\n    return alpha * rank / new_rank", "larger alpha"),
         ("def alpha_that_keeps(alpha, rank, new_rank):\n    return alpha", "it was 16 / 8 = 2"),
-        ("def alpha_that_keeps(alpha, rank, new_rank):\n    return 2 * new_rank", "to rank 4 it must be 2"),
+        ("def alpha_that_keeps(alpha, rank, new_rank):\n    return 2 * new_rank", "to rank 4 it must be 2.5"),
+        (
+            "def alpha_that_keeps(alpha, rank, new_rank):\n    return alpha * new_rank // rank",
+            "yours is 2",
+        ),
     ],
     "check_joined": [
         (
