@@ -611,6 +611,7 @@ PLANTED = {
         ),
         ("def best_limit(W, levels):\n    return 2 * W.abs().max().item()", "between 0 and the absmax"),
         ("def best_limit(W, levels):\n    return 0.9 * W.abs().max().item()", "steps fine enough"),
+        ("def best_limit(W, levels):\n    return W.abs().quantile(0.99).item()", "steps fine enough"),
     ],
     # lesson 14
     "check_largest_base": [
@@ -627,6 +628,14 @@ PLANTED = {
             "def round_at_random(x, levels):\n"
             "    return levels[torch.bucketize(x, (levels[1:] + levels[:-1]) / 2)]",
             "is anything drawn",
+        ),
+        (
+            "def round_at_random(x, levels):\n"
+            "    upper = torch.bucketize(x, levels)\n"
+            "    lower = (upper - 1).clamp(min=0)\n"
+            "    p = (x - levels[lower]) / (levels[upper] - levels[lower]).clamp(min=1e-9)\n"
+            "    return torch.where(torch.rand(x.shape)[..., :1] < p, levels[upper], levels[lower])",
+            "for each number by itself",
         ),
         (
             "def round_at_random(x, levels):\n"
