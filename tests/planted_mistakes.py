@@ -103,8 +103,6 @@ PLANTED = {
     "check_unchanged": [
         ('unchanged = ["mirrored"]', "quarter turn, its singular values are the same"),
         ('unchanged = ["mirrored", "quarter turn", "negative"]', "negative, its rank is 2"),
-        ('unchanged = ["mirrored", "quarter turn", "pixels shuffled"]', "pixels shuffled, its rank is 4"),
-        ('unchanged = ["mirrored", "quarter turn", "half as bright"]', "half as bright, its rank is 1"),
         ('unchanged = "upside down"', "there is no change"),
     ],
     "check_stubborn_picture": [
@@ -352,11 +350,11 @@ PLANTED = {
     ],
     # lesson 07
     "check_weights_and_hidden": [
-        ("weights_and_hidden = 1200", "two numbers are wanted"),
-        ("weights_and_hidden = 100, 45", "each of the 12"),
-        ("weights_and_hidden = 1200, 660", "that may be seen"),
-        ("weights_and_hidden = 1200, 600", "the diagonal is not hidden"),
-        ("weights_and_hidden = 1200, 45", "in each head"),
+        ("weights_and_hidden = 192", "two numbers are wanted"),
+        ("weights_and_hidden = 16, 6", "each of the 12"),
+        ("weights_and_hidden = 192, 120", "that may be seen"),
+        ("weights_and_hidden = 192, 96", "the diagonal is not hidden"),
+        ("weights_and_hidden = 192, 6", "in each head"),
     ],
     "check_invisible": [
         ("def invisible(x):\n    return 3 * x", "point elsewhere"),
