@@ -103,8 +103,6 @@ PLANTED = {
     "check_unchanged": [
         ('unchanged = ["mirrored"]', "quarter turn, its singular values are the same"),
         ('unchanged = ["mirrored", "quarter turn", "negative"]', "negative, its rank is 2"),
-        ('unchanged = ["mirrored", "quarter turn", "pixels shuffled"]', "pixels shuffled, its rank is 4"),
-        ('unchanged = ["mirrored", "quarter turn", "half as bright"]', "half as bright, its rank is 1"),
         ('unchanged = "upside down"', "there is no change"),
     ],
     "check_stubborn_picture": [
@@ -302,7 +300,11 @@ PLANTED = {
     "check_alpha_that_keeps": [
         ("def alpha_that_keeps(alpha, rank, new_rank):\n    return alpha * rank / new_rank", "larger alpha"),
         ("def alpha_that_keeps(alpha, rank, new_rank):\n    return alpha", "it was 16 / 8 = 2"),
-        ("def alpha_that_keeps(alpha, rank, new_rank):\n    return 2 * new_rank", "to rank 4 it must be 2"),
+        ("def alpha_that_keeps(alpha, rank, new_rank):\n    return 2 * new_rank", "to rank 4 it must be 2.5"),
+        (
+            "def alpha_that_keeps(alpha, rank, new_rank):\n    return alpha * new_rank // rank",
+            "yours is 2",
+        ),
     ],
     "check_joined": [
         (
@@ -348,11 +350,11 @@ PLANTED = {
     ],
     # lesson 07
     "check_weights_and_hidden": [
-        ("weights_and_hidden = 1200", "two numbers are wanted"),
-        ("weights_and_hidden = 100, 45", "each of the 12"),
-        ("weights_and_hidden = 1200, 660", "that may be seen"),
-        ("weights_and_hidden = 1200, 600", "the diagonal is not hidden"),
-        ("weights_and_hidden = 1200, 45", "in each head"),
+        ("weights_and_hidden = 192", "two numbers are wanted"),
+        ("weights_and_hidden = 16, 6", "each of the 12"),
+        ("weights_and_hidden = 192, 120", "that may be seen"),
+        ("weights_and_hidden = 192, 96", "the diagonal is not hidden"),
+        ("weights_and_hidden = 192, 6", "in each head"),
     ],
     "check_invisible": [
         ("def invisible(x):\n    return 3 * x", "point elsewhere"),
@@ -644,6 +646,7 @@ PLANTED = {
         ),
         ("def best_limit(W, levels):\n    return 2 * W.abs().max().item()", "between 0 and the absmax"),
         ("def best_limit(W, levels):\n    return 0.9 * W.abs().max().item()", "steps fine enough"),
+        ("def best_limit(W, levels):\n    return W.abs().quantile(0.99).item()", "steps fine enough"),
     ],
     # lesson 14
     "check_largest_base": [
@@ -660,6 +663,14 @@ PLANTED = {
             "def round_at_random(x, levels):\n"
             "    return levels[torch.bucketize(x, (levels[1:] + levels[:-1]) / 2)]",
             "is anything drawn",
+        ),
+        (
+            "def round_at_random(x, levels):\n"
+            "    upper = torch.bucketize(x, levels)\n"
+            "    lower = (upper - 1).clamp(min=0)\n"
+            "    p = (x - levels[lower]) / (levels[upper] - levels[lower]).clamp(min=1e-9)\n"
+            "    return torch.where(torch.rand(x.shape)[..., :1] < p, levels[upper], levels[lower])",
+            "for each number by itself",
         ),
         (
             "def round_at_random(x, levels):\n"

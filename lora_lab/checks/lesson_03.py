@@ -9,8 +9,6 @@ CHANGES = {  # of a picture, all with the pixels of the old one or made of them 
     "mirrored": lambda picture: picture[:, ::-1],
     "quarter turn": np.rot90,
     "negative": lambda picture: 255 - picture,
-    "half as bright": lambda picture: picture / 2,
-    "pixels shuffled": lambda picture: np.random.default_rng(3).permuted(picture, axis=None),
 }
 
 
@@ -20,7 +18,7 @@ def check_unchanged(unchanged):
     names = [unchanged] if isinstance(unchanged, str) else list(unchanged)
     for name in names:
         if name not in CHANGES:
-            return f"there is no change {name!r}; the five are {', '.join(CHANGES)}"
+            return f"there is no change {name!r}; the three are {', '.join(CHANGES)}"
     picture = np.outer(np.arange(1, 5), [10, 50, 50, 10, 30, 20])  # of rank 1
     before = np.linalg.svd(picture, compute_uv=False)
     for name, change in CHANGES.items():

@@ -18,8 +18,8 @@ def check_alpha_that_keeps(alpha_that_keeps):
         return f"with alpha = {alpha} and rank 32 the scale is {alpha / 32:g}, and it was 16 / 8 = 2"
     if alpha != 64:
         return f"from 16 at rank 8 to rank 32 it must be 64, yours is {alpha!r}"
-    if alpha_that_keeps(5, 10, 4) != 2:
-        return f"from 5 at rank 10 to rank 4 it must be 2, yours is {alpha_that_keeps(5, 10, 4)!r}"
+    if alpha_that_keeps(5, 8, 4) != 2.5:
+        return f"from 5 at rank 8 to rank 4 it must be 2.5, yours is {alpha_that_keeps(5, 8, 4)!r}"
 
 
 @checker

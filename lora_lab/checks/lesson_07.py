@@ -7,19 +7,19 @@ from lora_lab.checks import attempt, checker
 
 @checker
 def check_weights_and_hidden(weights_and_hidden):
-    """Exercise 7.1: 12 heads x 10 x 10, of which 12 x 45 are hidden."""
+    """Exercise 7.1: 12 heads x 4 x 4, of which 12 x 6 are hidden."""
     if not isinstance(weights_and_hidden, tuple | list) or len(weights_and_hidden) != 2:
         return f"two numbers are wanted, all weights and the hidden ones; yours is {weights_and_hidden!r}"
     weights, hidden = weights_and_hidden
-    if weights == 100:
+    if weights == 16:
         return "that is one head; each of the 12 has weights of its own"
-    if weights != 1200:
-        return f"each head has a weight for each pair of tokens, 10 x 10; yours are {weights!r} in all"
-    if hidden == 12 * 55:
-        return "660 are those that may be seen: each token sees itself and those before it"
-    if hidden == 600:
-        return "600 is half of them, but the diagonal is not hidden: a token may look at itself"
-    if hidden != 540:
+    if weights != 192:
+        return f"each head has a weight for each pair of tokens, 4 x 4; yours are {weights!r} in all"
+    if hidden == 12 * 10:
+        return "120 are those that may be seen: each token sees itself and those before it"
+    if hidden == 96:
+        return "96 is half of them, but the diagonal is not hidden: a token may look at itself"
+    if hidden != 72:
         return f"hidden are the pairs above the diagonal, in each head; yours are {hidden!r}"
 
 

@@ -54,6 +54,7 @@ def check_best_limit(best_limit):
     for weight, levels in (
         (3 * torch.randn(64, 64, generator=draw), torch.linspace(-1, 1, 16)),
         (0.02 * torch.randn(48, 64, generator=draw), NF4),
+        (torch.randn(48, 64, generator=draw), torch.tensor([-1.0, 0.0, 1.0])),
     ):
         limit = float(attempt(best_limit, weight.clone(), levels))
         absmax = weight.abs().max().item()
