@@ -24,6 +24,11 @@ class Exercise(NamedTuple):
         """2 of "Question 2 · Matrix product", 1.3 of "Exercise 1.3 · The last rank that pays"."""
         return re.search(r"[\d.]+|$", self.heading)[0]
 
+    @property
+    def name(self):
+        """ "1.3 The last rank that pays" of that."""
+        return re.sub(r"^\w+ ([\d.]+) · (.+?)(?: \([^(]*\))?$", r"\1 \2", self.heading)
+
 
 class Lesson(NamedTuple):
     """A notebook of the course."""
@@ -64,9 +69,9 @@ def contents_of(cells):
 
 
 class CourseMap:
-    """The lessons in a table, a tick for each solved exercise, and a link to the next step: the first open one
-    after the last that is ticked, since who skipped one did so on purpose. `ticks` are names of checkers, and
-    `trouble` a sentence that comes first.
+    """The lessons in a table, a tick for each solved exercise, and a link to the next step: the first open
+    one after the last that is ticked, since who skipped one did so on purpose. `ticks` are names of checkers,
+    and `trouble` a sentence that comes first.
     """
 
     def __init__(self, lessons, ticks=(), trouble=""):
