@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import nbformat
 
-from lora_lab.checks.kernel import KernelLost, Limits, fresh_kernel
+from lora_lab.checks.kernel import Halted, KernelLost, Limits, fresh_kernel
 
 # What can be found of an exercise, and what is said of it.
 HINTS = {
@@ -71,7 +71,7 @@ def rows_of(path, folder, lessons, limits=DEFAULT):
 
 def printable(text):
     """A text on one line, without what could steer a terminal."""
-    return "".join(letter if letter.isprintable() else " " for letter in " ".join(text.split()))
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
 def lesson_of(name, sources, lessons):
@@ -107,17 +107,20 @@ def sections_of(sources, exercises):
     """(exercise, places of the cells to run before it is judged), in the order of the notebook: an exercise
     is judged below the last cell that calls its checker, or at the end. The rest comes last, with None.
     """
-    end = len(sources) - 1
-    calls = {
-        exercise: [i for i, source in enumerate(sources) if re.search(rf"\b{exercise.checker}\s*\(", source)]
-        for exercise in exercises
-    }
+    end = {}
+    for exercise in exercises:
+        places = [place for place, source in enumerate(sources) if calls(source, exercise)]
+        end[exercise] = [len(sources), *(place + 1 for place in places)][-1]
     sections, begin = [], 0
-    for exercise in sorted(exercises, key=lambda exercise: (calls[exercise] or [end])[-1]):
-        stop = (calls[exercise] or [end])[-1] + 1
-        sections.append((exercise, range(begin, stop)))
-        begin = stop
-    return [*sections, (None, range(begin, end + 1))]
+    for exercise in sorted(exercises, key=end.get):
+        sections.append((exercise, range(begin, end[exercise])))
+        begin = end[exercise]
+    return [*sections, (None, range(begin, len(sources)))]
+
+
+def calls(source, exercise):
+    """Whether a cell calls the checker of an exercise."""
+    return re.search(rf"\b{exercise.checker}\s*\(", source)
 
 
 def run_through(sections, sources, lesson, limits, deadline, verdicts, stopped, lost):
@@ -136,21 +139,25 @@ def run_through(sections, sources, lesson, limits, deadline, verdicts, stopped, 
                     return True
                 if place in lost or not sources[place].strip():
                     continue
+                halted = None
                 try:
                     why = kernel.run(sources[place], seconds())[1]
-                except KernelLost as reason:
-                    lost.add(place)
-                    why = str(reason)
-                if why:
+                except Halted as reason:
+                    why, halted = str(reason), reason
+                if halted and exercise and calls(sources[place], exercise):
+                    verdicts[exercise.checker] = ("stopped", f"the answer {why}")
+                elif why:
                     stopped[place] = f"the cell `{sources[place].strip().splitlines()[0]}` {why}"
-                if place in lost:
+                if isinstance(halted, KernelLost):
+                    lost.add(place)
                     return False
             if exercise and exercise.checker not in verdicts and seconds() >= 1:
                 try:
                     verdicts[exercise.checker] = judge(exercise, seconds())
-                except KernelLost as reason:
+                except Halted as reason:
                     verdicts[exercise.checker] = ("stopped", f"the answer {reason}")
-                    return False
+                    if isinstance(reason, KernelLost):
+                        return False
     return True
 
 

@@ -31,8 +31,12 @@ class Limits(NamedTuple):
     megabytes: float = 4_000
 
 
-class KernelLost(Exception):
-    """The kernel has ended, or had to be; the text says why."""
+class Halted(Exception):
+    """A cell was interrupted; the text says why."""
+
+
+class KernelLost(Halted):
+    """And took its kernel with it."""
 
 
 class Client(NotebookClient):
@@ -50,29 +54,38 @@ class Kernel:
     """A running kernel; see `fresh_kernel`."""
 
     def __init__(self, client):
-        self.client, self.reason = client, "ended its kernel"
+        self.client, self.reason, self.asked_to_end = client, "ended its kernel", False
+        client.on_cell_executed = self.look_at_reply
 
     def run(self, source, seconds):
-        """What a cell prints, and a sentence if it stops: ("", "stopped with ...") or (text, ""). KernelLost
-        if it takes the kernel with it.
+        """What a cell prints, and what stopped it: (text, "") or ("", "stopped with ..."). Halted if it took
+        more than `seconds`.
         """
         cell = nbformat.v4.new_code_cell(source)
         self.client.nb.cells, self.client.timeout = [cell], max(1, round(seconds))
         try:
             self.client.execute_cell(cell, 0)
         except CellTimeoutError:
-            self.interrupt()
-            return "", f"was stopped after {self.client.timeout} seconds"
+            seconds = self.client.timeout
+            self.interrupt(seconds)
+            raise Halted(f"was stopped after {seconds} seconds") from None
         except DeadKernelError:
             raise KernelLost(self.reason) from None
+        if self.asked_to_end:
+            raise KernelLost(self.reason)
         for output in cell.outputs:
             if output.output_type == "error":
                 return "", f"stopped with {output.ename}: {output.evalue}"
         return "".join(output.text for output in cell.outputs if output.name == "stdout"), ""
 
-    def interrupt(self):
-        """Stop what is running. KernelLost if it does not listen."""
-        seconds, self.client.timeout = self.client.timeout, SECONDS_TO_OBEY
+    def look_at_reply(self, cell, cell_index, execute_reply):
+        """See whether a cell has called `exit()`, which ends a kernel only after its answer."""
+        payload = execute_reply["content"].get("payload", [])
+        self.asked_to_end = any(part.get("source") == "ask_exit" for part in payload)
+
+    def interrupt(self, seconds):
+        """Stop what is running for so long. KernelLost if it does not listen."""
+        self.client.timeout = SECONDS_TO_OBEY
         try:
             run_sync(self.client.km.interrupt_kernel)()
             self.client.execute_cell(nbformat.v4.new_code_cell("None"), 0)
@@ -120,7 +133,7 @@ def fresh_kernel(lessons, limits):
             "TMPDIR": folder,
         }
         notebook = nbformat.v4.new_notebook()
-        client = Client(notebook, kernel_name="python3", allow_errors=True)
+        client = Client(notebook, kernel_name="python3", allow_errors=True, shutdown_kernel="immediate")
         client.log.setLevel("CRITICAL")  # a loop or a crash is a row of the table
         silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # what goes around the client
         with client.setup_kernel(cwd=str(copy), env=environment, **silent):
