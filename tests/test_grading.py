@@ -50,6 +50,12 @@ def largest_paying_rank(rows, columns):
 """
 FORMULA = 'import os\ndef numbers_saved(rows, columns, rank):\n    raise ValueError("\\x1b[2J\\n=1+1")'
 
+ENDS = {
+    SAVED: "import os; os._exit(0)",
+    PAYS: "def largest_paying_rank(rows, columns):\n    raise SystemExit",
+    BEFORE: "hold = [bytearray(b'1') * 10**8 for i in range(999)]",
+}
+
 # Ways to be told "correct" without an answer. Each is run with wrong answers.
 NEW_CHECKS = f"""
 class Fine:
@@ -57,8 +63,7 @@ class Fine:
 {"; ".join(f"{checker} = lambda *answers: Fine()" for checker in CHECKERS)}
 """
 CHEATS = {
-    "new checks": {"last": NEW_CHECKS + "\n".join(f"{checker}(1)" for checker in CHECKERS)},
-    "prints": {"last": 'print("correct Correct.\\n" * 99)'},
+    "new checks and prints": {"last": NEW_CHECKS + f'{BOARD}(1)\nprint("correct Correct.\\n" * 99)'},
     "patches the checks": {
         "first": """
 import lora_lab.checks as checks, lora_lab.checks.lesson_01 as lesson, sys
@@ -92,7 +97,8 @@ here = Path("lora_lab/checks")
 here.mkdir(parents=True)
 (here.parent / "__init__.py").touch()
 (here / "__init__.py").write_text("")
-(here / "lesson_01.py").write_text("class F: state, text = 'correct', ''\\ndef __getattr__(n): return lambda *a: F")
+fake = "class Fine: state, text = 'correct', ''\\ndef __getattr__(name): return lambda *answers: Fine"
+(here / "lesson_01.py").write_text(fake)
 for name in [name for name in sys.modules if name.startswith("lora_lab")]:
     del sys.modules[name]
 sys.path.insert(0, ".")
@@ -105,14 +111,7 @@ CLASS = {
     "anna_01_matrix_rank": homework({SAVED: SOLUTIONS[SAVED]}),
     "ben/01_matrix_rank": homework(WRONG),
     "crash/01_matrix_rank": homework(SOLUTIONS | {BOARD: "board_B = 1 +"}, last="1 / 0"),
-    "ends/01_matrix_rank": homework(
-        SOLUTIONS
-        | {
-            SAVED: "import os; os._exit(0)",
-            PAYS: "def largest_paying_rank(rows, columns):\n    exit()",
-            BEFORE: "hold = [bytearray(b'1') * 10**8 for _ in range(1000)]",
-        }
-    ),
+    "ends/01_matrix_rank": homework(SOLUTIONS | ENDS, last="exit()"),
     "loop/01_matrix_rank": homework(
         SOLUTIONS | {SAVED: "while True:\n    print('on and on')", PAYS: STUBBORN}
     ),
@@ -137,7 +136,7 @@ def judged(tmp_path_factory):
     (folder / "anna" / ".ipynb_checkpoints" / "01_matrix_rank-checkpoint.ipynb").write_text("{")
     before, printed = state_of(folder), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
-        patch.setattr(kernel, "SECONDS_TO_OBEY", 1)
+        patch.setattr(kernel, "SECONDS_TO_OBEY", 3)
         main([str(folder), "--csv", str(table), "--seconds", "3", "--megabytes", "700"])
     assert state_of(folder) == before, "a learner's file was changed"
     rows = list(csv.DictReader(table.open(encoding="utf-8-sig", newline="")))
@@ -182,14 +181,8 @@ def test_what_was_not_attempted_is_said_to_be_so(judged):
 
 def test_a_cell_that_crashes_hides_no_other_exercise(judged):
     rows = found(judged, "crash/01_matrix_rank")
-    assert (
-        rows.pop("1.2")
-        == (
-            "stopped",
-            "the cell `board_B = 1 +` stopped with SyntaxError: invalid syntax (<string>, line 1)",
-        )
-        or rows
-    )
+    verdict, hint = rows.pop("1.2")
+    assert verdict == "stopped" and hint.startswith("the cell `board_B = 1 +` stopped with SyntaxError: ")
     assert rows.pop("") == ("stopped", "the cell `1 / 0` stopped with ZeroDivisionError: division by zero")
     assert rows == {number: RIGHT[number] for number in ("1.1", "1.3", "1.4")}
 
@@ -199,11 +192,9 @@ def test_nor_does_one_that_ends_its_kernel_or_takes_all_memory(judged):
     assert rows == {
         "1.1": ("stopped", "the cell `import os; os._exit(0)` ended its kernel"),
         "1.2": ("correct", ""),
-        "1.3": ("stopped", "the check of it stopped with SystemExit: None"),
-        "1.4": (
-            "stopped",
-            "the cell `hold = [bytearray(b'1') * 10**8 for _ in range(1000)]` took more than 700 MB of memory",
-        ),
+        "1.3": ("stopped", "the check of it stopped with SystemExit:"),
+        "1.4": ("stopped", f"the cell `{ENDS[BEFORE]}` took more than 700 MB of memory"),
+        "": ("stopped", "the cell `exit()` ended its kernel"),
     }
 
 
@@ -211,7 +202,6 @@ def test_nor_does_one_that_loops(judged):
     rows = found(judged, "loop/01_matrix_rank")
     assert rows.pop("1.1") == ("stopped", "the cell `while True:` was stopped after 3 seconds")
     assert rows.pop("1.3") == ("stopped", "the answer did not stop after 3 seconds")
-    assert rows.pop("") == ("stopped", f"the cell `{PAYS}(largest_paying_rank)` did not stop after 3 seconds")
     assert rows == {number: RIGHT[number] for number in ("1.2", "1.4")}
 
 
@@ -241,7 +231,7 @@ def test_a_notebook_cannot_make_itself_right(judged, way):
 
 def test_each_way_to_cheat_does_deceive_its_own_notebook():
     """Else the test above would show nothing: some of these are run here and say "correct"."""
-    for way in ("new checks", "patches the checks", "other files"):
+    for way in ("new checks and prints", "patches the checks", "other files"):
         printed = outputs_of(homework(WRONG, **CHEATS[way]))
         assert "correct" in printed or "Correct." in printed, way
 

@@ -144,12 +144,12 @@ def run_through(sections, sources, lesson, limits, deadline, verdicts, stopped, 
                     why = kernel.run(sources[place], seconds())[1]
                 except Halted as reason:
                     why, halted = str(reason), reason
+                    lost.add(place)
                 if halted and exercise and calls(sources[place], exercise):
                     verdicts[exercise.checker] = ("stopped", f"the answer {why}")
                 elif why:
                     stopped[place] = f"the cell `{sources[place].strip().splitlines()[0]}` {why}"
                 if isinstance(halted, KernelLost):
-                    lost.add(place)
                     return False
             if exercise and exercise.checker not in verdicts and seconds() >= 1:
                 try:
