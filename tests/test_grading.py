@@ -11,7 +11,7 @@ from notebook_rules import NOTEBOOKS, exercises, read, solution_code
 from planted_mistakes import PLANTED
 
 from lora_lab.checks import kernel
-from lora_lab.checks.__main__ import NO_SANDBOX, main
+from lora_lab.checks.__main__ import NO_SANDBOX, command_line
 from lora_lab.checks.course import lessons_in
 from lora_lab.checks.kernel import Limits
 
@@ -137,7 +137,7 @@ def judged(tmp_path_factory):
     before, printed = state_of(folder), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
         patch.setattr(kernel, "SECONDS_TO_OBEY", 3)
-        main([str(folder), "--csv", str(table), "--seconds", "3", "--megabytes", "700"])
+        command_line([str(folder), "--csv", str(table), "--seconds", "3", "--megabytes", "700"])
     assert state_of(folder) == before, "a learner's file was changed"
     rows = list(csv.DictReader(table.open(encoding="utf-8-sig", newline="")))
     by_file = {
@@ -264,5 +264,5 @@ def test_without_anything_to_judge_it_says_so(words, tmp_path, monkeypatch):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "a.ipynb").write_text("{")
     with pytest.raises(SystemExit, match=r"^there (is|are) no"):
-        main(words)
+        command_line(words)
     assert sorted(os.listdir(tmp_path)) == ["empty", "full"]

@@ -63,7 +63,7 @@ def safe(row):
     return [f"'{text}" if text.startswith(("=", "+", "-", "@")) else text for text in row]
 
 
-def main(words=None):
+def command_line(words=None):
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m lora_lab.checks",
@@ -83,4 +83,4 @@ def main(words=None):
 
 
 if __name__ == "__main__":
-    main()
+    command_line()
