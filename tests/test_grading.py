@@ -76,17 +76,17 @@ checks.checker = lesson.checker = lambda check: lambda *answers: checks.Verdict(
     "patches numpy and Python": {
         "first": """
 import builtins, numpy as np
-builtins.getattr = lambda *names: lambda *answers: type("Fine", (), {"state": "correct", "text": ""})
-builtins.isinstance = builtins.open = lambda *arguments, **settings: True
-np.allclose = np.isclose = np.asarray = lambda *arguments, **settings: np.ones((8, 8))
-np.linalg.matrix_rank = lambda *arguments: 4
+np.argwhere = lambda *arguments: []
+np.linalg.matrix_rank = lambda M: 4 if M[1, 1] else 1
+builtins.max = builtins.min = lambda *arguments, **settings: 0
 """
     },
     "exchanges words": {
         "first": """
 import sys
-write = sys.stdout.write
-sys.stdout.write = lambda text: write(text.replace("hint", "correct").replace("Not yet", "Correct"))
+stream = type(sys.stdout)
+write = stream.write
+stream.write = lambda self, text: write(self, text.replace("hint", "correct").replace("Not yet", "Correct"))
 """
     },
     "other files": {
@@ -117,7 +117,7 @@ CLASS = {
     ),
     "lacks/01_matrix_rank": homework(SOLUTIONS | {PAYS: None}),
     "other/my homework": homework(SOLUTIONS),
-    "terminal/01_matrix_rank": homework({SAVED: FORMULA}),
+    "=1+1/01_matrix_rank": homework({SAVED: FORMULA}),
     "zz/notes": nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")]),
     **{f"cheat/{way}/01_matrix_rank": homework(WRONG, **cells) for way, cells in CHEATS.items()},
 }
@@ -141,7 +141,8 @@ def judged(tmp_path_factory):
     assert state_of(folder) == before, "a learner's file was changed"
     rows = list(csv.DictReader(table.open(encoding="utf-8-sig", newline="")))
     by_file = {
-        name: [row for row in rows if row["file"] == f"{name}.ipynb"] for name in [*CLASS, "zz/broken"]
+        name: [row for row in rows if row["file"].lstrip("'") == f"{name}.ipynb"]
+        for name in [*CLASS, "zz/broken"]
     }
     assert sum(map(len, by_file.values())) == len(rows)
     return folder, printed.getvalue(), by_file
@@ -245,8 +246,8 @@ def outputs_of(notebook):
 
 
 def test_no_text_of_a_learner_steers_a_terminal_or_a_spreadsheet(judged):
-    hint = found(judged, "terminal/01_matrix_rank")["1.1"][1]
-    assert hint == "your code stopped with ValueError: [2J =1+1"
+    row = judged[2]["=1+1/01_matrix_rank"][0]
+    assert row["who"] == "'=1+1" and row["hint"] == "your code stopped with ValueError: [2J =1+1"
     assert "\x1b" not in judged[1]
 
 
