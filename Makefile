@@ -14,7 +14,7 @@ test: .venv/ready           ## run everything: style, package, every notebook
 	$(BIN)/pytest
 
 notebooks: .venv/ready      ## run the lessons top to bottom and save their outputs (NOTEBOOKS=notebooks/03* for one)
-	HF_HOME=.no_cache OMP_NUM_THREADS=1 $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace \
+	HF_HOME=.no_cache OMP_NUM_THREADS=1 LORA_LAB_PROGRESS=off $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace \
 	  --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False \
 	  --NotebookExporter.preprocessors=nbconvert.preprocessors.CoalesceStreamsPreprocessor $(NOTEBOOKS)
 

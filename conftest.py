@@ -20,6 +20,8 @@ os.environ["HF_HOME"] = os.path.join(os.path.dirname(__file__), ".no_cache")
 os.environ["JUPYTER_PLATFORM_DIRS"] = "1"
 # nbval does not know that a cell can be cleared, as the progress bar of a training does when it is done.
 os.environ["TQDM_DISABLE"] = "1"
+# The ticks of whoever runs the tests are neither shown nor added to.
+os.environ["LORA_LAB_PROGRESS"] = "off"
 
 SECONDS_PER_SLIDER = 60
 

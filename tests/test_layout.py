@@ -122,11 +122,13 @@ def test_the_picture_shows_every_module_in_its_room_and_no_other():
 
 
 def full(modules):
-    """`lesson_00 ... lesson_14` written out."""
+    """With `lesson_00 ... lesson_14` written out."""
     if "..." not in modules:
         return modules
-    first, _, last = modules
-    return [f"lesson_{number:02}" for number in range(int(first[-2:]), int(last[-2:]) + 1)]
+    place = modules.index("...")
+    first, last = (int(modules[beside][-2:]) for beside in (place - 1, place + 1))
+    lessons = [f"lesson_{number:02}" for number in range(first, last + 1)]
+    return modules[: place - 1] + lessons + modules[place + 2 :]
 
 
 def test_the_picture_says_how_long_each_is_within_a_tenth():

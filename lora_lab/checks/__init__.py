@@ -1,9 +1,12 @@
 """Exercise checkers, one module per lesson. A checker takes the learner's own object and returns one of three
 verdicts: not attempted yet, a hint that names the symptom, or correct. It tests properties, so that every
-right solution passes.
+right solution passes. What was found correct is ticked (`progress`), and `python -m lora_lab.checks FOLDER`
+runs the checkers over the notebooks of a class (`grading`).
 """
 
 import functools
+
+from lora_lab.checks.progress import note_solved
 
 
 class NotAttempted(Exception):
@@ -33,7 +36,9 @@ def checker(check):
             return Verdict("not attempted", "Not attempted yet.")
         except Exception as error:  # the learner's code failed: that is a finding, not a crash
             hint = f"your code stopped with {type(error).__name__}: {error}"
-        return Verdict("hint", f"Not yet: {hint}") if hint else Verdict("correct", "Correct.")
+        if hint:
+            return Verdict("hint", f"Not yet: {hint}")
+        return Verdict("correct", f"Correct. {note_solved(check)}".strip())
 
     return run
 
