@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from lora_lab.pages.site import (
+    defined_as,
     imported_names,
     link_imported,
     link_names,
@@ -37,7 +38,12 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
 myst_heading_slug_func = "lora_lab.pages.site.jupyter_anchor"
 default_role = "literal"
-autodoc_default_options = {"members": True, "undoc-members": True, "member-order": "bysource"}
+autodoc_default_options = {
+    "members": True,
+    "undoc-members": True,
+    "member-order": "bysource",
+    "ignore-module-all": True,  # each name once, where it is defined
+}
 autodoc_inherit_docstrings = False
 
 # How it looks, with nothing from the web
@@ -83,6 +89,7 @@ def prepare(app, document, content):
     """Change the text of a page before it is read."""
     if document.startswith("notebooks/"):
         name = Path(document).name
+        app.env.note_dependency(str(DRAWN / name / "index.json"))
         lesson = with_sliders(json.loads(content[0]), DRAWN / name, f"../_static/sliders/{name}")
         content[0] = json.dumps(page_of_lesson(lesson))
     elif document == root_doc:
@@ -99,9 +106,9 @@ def link_code(app, document, template, context, doctree):
     if document.startswith("notebooks/"):
         objects = app.env.domains.python_domain.objects
         places = {
-            full: f"{app.builder.get_relative_uri(document, objects[full].docname)}#{objects[full].node_id}"
-            for full in imported_names(json.loads(Path(app.env.doc2path(document)).read_bytes()))
-            if full in objects
+            name: f"{app.builder.get_relative_uri(document, objects[name].docname)}#{objects[name].node_id}"
+            for imported in imported_names(json.loads(Path(app.env.doc2path(document)).read_bytes()))
+            for name in defined_as(imported, objects)
         }
         context["body"] = link_imported(context["body"], places)
 

@@ -129,6 +129,14 @@ def test_the_names_of_the_package_become_links():
         ]
     }
     assert list(site.imported_names(notebook)) == ["lora_lab.lora.check_alpha"]
+    described = [
+        "lora_lab.drawing.charts.chart",
+        "lora_lab.drawing.flow_chart",
+        "lora_lab.runs.chart",
+        "lora_lab.lora.T",
+    ]
+    assert site.defined_as("lora_lab.drawing.chart", described) == described[:1]
+    assert site.defined_as("lora_lab.lora.T", described) == described[-1:]
     code = '<span class="n">check_alpha</span><span class="p">(</span><span class="n">check</span>'
     linked = site.link_imported(code, {"lora_lab.lora.check_alpha": "lora.html#x"})
     assert linked == code.replace(
@@ -151,6 +159,7 @@ def test_every_module_has_its_place_on_a_page():
     described = [name for room, names in rooms.items() for name in re.findall(
         r"automodule:: (.+)", site.package_page(room, names))]  # fmt: skip
     assert modules <= set(described) and len(described) == len(set(described))
+    assert not [name for name in described if "__" in name], "nobody imports these"
 
 
 # Handouts

@@ -27,7 +27,7 @@ def jupyter_anchor(title):
 
 def link_names(markdown):
     """`lora_lab.lora` in backquotes becomes a reference to where Sphinx describes it."""
-    return re.sub(r"(?<!`)`(lora_lab(?:\.\w+)+)`(?!`)", r"{py:obj}`\1`", markdown)
+    return re.sub(r"(?<!`)`(lora_lab(?:\.\w+)+)`", r"{py:obj}`\1`", markdown)
 
 
 def imported_names(notebook):
@@ -37,6 +37,14 @@ def imported_names(notebook):
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "lora_lab":
                 yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def defined_as(imported, objects):
+    """Those of the full names `objects` by which a full name that a lesson imports is described: what comes
+    from a room may be defined in a module of it.
+    """
+    room, _, name = imported.rpartition(".")
+    return [full for full in objects if re.fullmatch(rf"{room}(\.\w+)?\.{name}", full)]
 
 
 def link_imported(html, places):
