@@ -51,6 +51,7 @@ html_theme = "furo"
 html_static_path = ["_static", "node_modules/mathjax/es5/tex-svg-full.js", str(DRAWN.parent)]
 html_css_files, html_js_files = ["site.css"], ["sliders.js"]
 mathjax_path = "tex-svg-full.js"
+mathjax3_config = {"svg": {"scale": 0.92}}  # as high as the letters around it
 html_copy_source = html_show_copyright = False
 html_show_search_summary = False  # fetched from the pages found, which a browser refuses without a server
 

@@ -23,7 +23,7 @@ each_lesson = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_lessons_are_found_by_number():
     assert lessons.lesson_paths() == PATHS
     assert lessons.lesson_paths(["07", "02"]) == [PATHS[7], PATHS[2]]
-    with pytest.raises(ValueError, match="no lesson 7: the lessons are 00, 01"):
+    with pytest.raises(SystemExit, match="no lesson 7: the lessons are 00, 01"):
         lessons.lesson_paths(["02", "7"])
 
 
@@ -230,6 +230,14 @@ def test_headings_start_slides():
         ("slide", ["## One", "A.", "```python\nx = 1\n\ny = 2\n```"]),
         ("subslide", ["### Two", "B."]),
     ]
+
+
+def test_a_heading_does_not_stand_alone():
+    text = new_markdown_cell("## Exercises\n\n### Exercise 1\n\nA.")
+    assert on_slides(text) == [("slide", ["## Exercises", "### Exercise 1", "A."])]
+    assert on_slides(
+        new_markdown_cell("## Exercises"), new_markdown_cell("### Exercise 1\n\nA.")
+    ) == on_slides(text)
 
 
 def test_a_question_stands_alone_until_it_is_answered():

@@ -1,5 +1,6 @@
 """What all pages are made from: the lessons as they are saved, none of which is changed."""
 
+import sys
 from pathlib import Path
 
 import nbformat
@@ -11,13 +12,13 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def lesson_paths(numbers=()):
-    """The notebooks of the lessons `numbers` ("02", "07"), or of all if there are none. ValueError, before
-    anything is made, if there is no such lesson.
+    """The notebooks of the lessons `numbers` ("02", "07"), or of all if there are none. SystemExit with
+    a sentence if there is no such lesson.
     """
     paths = {path.stem[:2]: path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
     unknown = [number for number in numbers if number not in paths]
     if unknown:
-        raise ValueError(f"there is no lesson {', '.join(unknown)}: the lessons are {', '.join(paths)}")
+        sys.exit(f"there is no lesson {', '.join(unknown)}: the lessons are {', '.join(paths)}")
     return [paths[number] for number in numbers or paths]
 
 

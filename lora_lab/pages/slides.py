@@ -52,7 +52,10 @@ def thoughts(lesson):
     found = []
     for cell in lesson.cells:
         for number, piece in enumerate(pieces(cell)):
-            start = starts_slide(piece) or ("subslide" if found and is_question(found[-1][1][-1]) else None)
+            before = found[-1][1][-1] if found else None
+            start = starts_slide(piece) or ("subslide" if before and is_question(before) else None)
+            if before and start == "subslide" and starts_slide(before):
+                start = None  # a heading does not stand alone
             if start or not found or (cell.cell_type == "markdown" and number == 0):
                 found.append((start, []))
             found[-1][1].append(piece)
