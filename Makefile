@@ -3,8 +3,10 @@ PYTHON ?= python3
 PIP_FLAGS ?=
 BIN := .venv/bin
 NOTEBOOKS ?= notebooks/*.ipynb
+# For example LESSONS="02 07" for the slides or handouts of two lessons.
+LESSONS ?=
 
-.PHONY: lab test notebooks minutes figures model runs bench lint clean
+.PHONY: lab test notebooks minutes figures model runs bench site slides handouts pages-test lint clean
 
 lab: .venv/ready            ## open the course
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
@@ -33,15 +35,35 @@ runs: .venv/ready           ## make the stored runs of lessons 10 to 12 again, a
 bench: .venv/ready          ## measure what a reader waits for: one move of a slider
 	OMP_NUM_THREADS=1 $(BIN)/python tests/bench.py
 
+site: .venv/pages           ## build a site of all lessons, which needs no server: build/site/index.html
+	HF_HOME=.no_cache OMP_NUM_THREADS=1 $(BIN)/python -m lora_lab.pages.sliders
+	$(BIN)/sphinx-build -q -c docs -d build/doctrees . build/site
+
+slides: .venv/pages         ## build a deck of each lesson in build/slides
+	HF_HOME=.no_cache OMP_NUM_THREADS=1 $(BIN)/python -m lora_lab.pages.sliders $(LESSONS)
+	$(BIN)/python -m lora_lab.pages.slides $(LESSONS)
+
+handouts: .venv/ready       ## write each lesson without outputs and solutions, and an answer book, into build/handouts
+	$(BIN)/python -m lora_lab.pages.handouts $(LESSONS)
+
+pages-test: .venv/pages     ## build site, decks and handouts, and test what was built
+	$(BIN)/pytest -n 0 tests/built_pages.py
+
 lint: .venv/ready           ## repair what ruff can repair
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format lora_lab tests
 
-clean:                      ## remove the virtual environment
-	rm -rf .venv
+clean:                      ## remove the virtual environment and all that was built
+	rm -rf .venv build docs/node_modules docs/package
 
 # The virtual environment is made again when a requirement changes, and only then.
 .venv/ready: requirements.txt pyproject.toml
 	$(PYTHON) -c "import sys; v = sys.version.split()[0]; sys.exit(0 if sys.version_info >= (3, 11) else f'Python 3.11 or newer is needed, this is {v}: try make PYTHON=python3.12 ...')"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet $(PIP_FLAGS) -r requirements.txt
+	touch $@
+
+# What pages are made with, fetched once: exact versions, and for npm's packages the hashes of package-lock.json.
+.venv/pages: .venv/ready docs/package-lock.json
+	$(BIN)/pip install --quiet $(PIP_FLAGS) -e '.[site]'
+	$(BIN)/npm ci --prefix docs --ignore-scripts --no-audit --no-fund --loglevel error
 	touch $@
