@@ -781,4 +781,48 @@ PLANTED = {
         ),
         ("def sweep_verdict(rates, losses):\n    return min(zip(losses, rates))[1]", "yours is 0.002"),
     ],
+    # lesson 15
+    "check_tell": [
+        ("def my_tell(n, held_out):\n    return samples('pirate', n, seed=1)[0]", "return two things"),
+        (
+            "def my_tell(n, held_out):\n    return samples('pirate', n, seed=1)",
+            "among those that are trained on",
+        ),
+        (
+            "def my_tell(n, held_out):\n    return samples('plain', n, seed=1, held_out=held_out)",
+            "it knows these stories already",
+        ),
+        (
+            "def my_tell(n, held_out):\n    return samples('pirate', n, seed=n, held_out=held_out)",
+            "it tells other ones",
+        ),
+        (
+            "def my_tell(n, held_out):\n"
+            "    texts, nats = samples('pirate', n, seed=1, held_out=held_out)\n"
+            "    return texts, [10 * one for one in nats]",
+            "no loss is below its floor",
+        ),
+        (
+            "def my_tell(n, held_out):\n    return samples('pirate', 5, seed=1, held_out=held_out)",
+            "40 texts were asked for",
+        ),
+    ],
+    "check_plan": [
+        ("my_plan = {'targets': 'qv', 'rank': 2, 'rates': (0.01, 0.02)}", "with the keys"),
+        ("my_plan = dict(targets='qv', rank=2, alpha=4, rates=(0.01,))", "one rate is no sweep"),
+        ("my_plan = dict(targets='qv', rank=2, alpha=4, rates=(0.001, 0.1))", "jump over the best"),
+        ("my_plan = dict(targets='qv', rank=2, alpha=4, rates=(0.0005, 0.001))", "rates of full fine-tuning"),
+        (
+            "my_plan = dict(targets=('q', 'k', 'v', 'o', 'fc', 'proj'), rank=16, alpha=32, rates=(0.005, 0.01))",
+            "a lower rank",
+        ),
+    ],
+    "check_adapter": [
+        ("my_adapter = Path(tempfile.mkdtemp())", "your code stopped"),
+        (
+            "my_adapter = Path(tempfile.mkdtemp())\n"
+            "save_adapter(apply_lora_to_gpt2(load_gpt2(), rank=1, alpha=2), my_adapter)",
+            "of the way to full fine-tuning",
+        ),
+    ],
 }
