@@ -73,22 +73,6 @@ checks.Verdict.__init__ = lambda self, *words: vars(self).update(state="correct"
 checks.checker = lesson.checker = lambda check: lambda *answers: checks.Verdict()
 """
     },
-    "patches numpy and Python": {
-        "first": """
-import builtins, numpy as np
-np.argwhere = lambda *arguments: []
-np.linalg.matrix_rank = lambda M: 4 if M[1, 1] else 1
-builtins.max = builtins.min = lambda *arguments, **settings: 0
-"""
-    },
-    "exchanges words": {
-        "first": """
-import sys
-stream = type(sys.stdout)
-write = stream.write
-stream.write = lambda self, text: write(self, text.replace("hint", "correct").replace("Not yet", "Correct"))
-"""
-    },
     "other files": {
         "first": """
 from pathlib import Path
