@@ -11,7 +11,7 @@ MEASURE = """
 import time
 from statistics import median
 
-explorer = _
+explorer = _oh[max(_oh)]  # a lesson may assign _
 for name, slider in explorer.sliders.items():
     waits, work = [], []
     for position in [*range(1, len(slider.options)), 0]:
