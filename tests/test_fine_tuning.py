@@ -16,7 +16,6 @@ from lora_lab.runs.fine_tuning import (
     QUESTIONS,
     RATES,
     SHORT,
-    measure_registers,
     settings_at_best_rates,
     settings_of_registers,
 )
@@ -67,15 +66,6 @@ def test_the_base_and_the_floor_are_those_of_the_model_and_the_stories():
     floor = floor_per_token("pirate", HELD_OUT, first=HELD_OUT // 2)
     assert STORED["floor"] == pytest.approx(floor, abs=1e-5)
     assert STORED["base"] == pytest.approx(losses_by_part(load_gpt2(), "pirate", HELD_OUT, PARTS), rel=1e-3)
-
-
-def test_a_short_run_made_again_is_the_stored_one():
-    """On another processor rounding differs a little."""
-    (stored,) = STORED["short"]
-    again = measure_registers(SHORT)
-    assert again.keys() == stored.keys() and all(again[key] == stored[key] for key in SHORT.asked())
-    for key in again.keys() - SHORT.asked().keys():
-        assert again[key] == pytest.approx(stored[key], rel=0.01), key
 
 
 def test_no_run_is_below_the_floor():

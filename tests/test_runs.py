@@ -13,7 +13,18 @@ from lora_lab import runs
 from lora_lab.counting import count_trainable_parameters
 from lora_lab.gpt2 import load_gpt2
 from lora_lab.runs import __main__ as command
-from lora_lab.runs import at_best, lowest, one_run, read_runs, runs_of, share_of_way, write_runs
+from lora_lab.runs import (
+    at_best,
+    choosing,
+    facts,
+    fine_tuning,
+    lowest,
+    one_run,
+    read_runs,
+    runs_of,
+    share_of_way,
+    write_runs,
+)
 from lora_lab.runs.methods import make_trainable
 from lora_lab.runs.one_run import Setting, train_run
 
@@ -95,6 +106,23 @@ def test_a_setting_says_only_what_its_method_heeds():
     chosen = Setting("DoRA", 1e-3, rank=2, targets="q, v")
     assert chosen.asked().keys() == common | {"rank", "alpha", "targets"}
     assert chosen.options() == {"rank": 2, "alpha": 16, "targets": ("q", "v")}
+
+
+@pytest.mark.parametrize(
+    ("topic", "short", "measure"),
+    [
+        ("fine_tuning", fine_tuning.SHORT, fine_tuning.measure_registers),
+        ("facts", facts.SHORT, facts.measure_facts),
+        ("choosing", choosing.SHORT, choosing.measure_choice),
+    ],
+)
+def test_a_short_run_made_again_is_the_stored_one(topic, short, measure):
+    """On another processor rounding differs, and the steps may magnify it a little."""
+    (stored,) = read_runs(topic)["short"]
+    again = measure(short)
+    assert again.keys() == stored.keys() and all(again[key] == stored[key] for key in short.asked())
+    for key in again.keys() - short.asked().keys():
+        assert again[key] == pytest.approx(stored[key], rel=0.01), key
 
 
 # Stored, read and chosen

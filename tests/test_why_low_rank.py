@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lora_lab.gpt2 import dense_weights, load_gpt2, lora_layers
-from lora_lab.runs import lowest, read_runs, runs_of
+from lora_lab.runs import at_best, lowest, read_runs, runs_of
 from lora_lab.runs.one_run import fresh_model, halves
 from lora_lab.runs.why_low_rank import (
     CUTS,
@@ -18,7 +18,6 @@ from lora_lab.runs.why_low_rank import (
     SKIPPED,
     SUBSPACE_RATES,
     TASKS,
-    best_runs,
     dense_setting,
     energy_at,
     first_sweeps,
@@ -36,6 +35,7 @@ from lora_lab.story_gpt2.batches import floor_per_token
 from lora_lab.training import evaluate
 
 STORED = read_runs("why_low_rank")
+RUNS = STORED["sweeps"] + STORED["seeds"]
 MADE = later_settings(STORED["sweeps"])
 
 
@@ -84,7 +84,7 @@ def test_the_first_step_made_again_is_the_stored_one():
 
 
 def test_the_stored_update_is_that_of_the_run_and_has_its_losses():
-    (run,) = [run for run in best_runs(STORED, method="dense", task=FACTS) if run["seed"] == 0]
+    (run,) = [run for run in at_best(RUNS, method="dense", task=FACTS) if run["seed"] == 0]
     updates = load_update()
     assert list(updates) == list(dense_weights(load_gpt2()))
     for key, values in looks(updates).items():
@@ -96,7 +96,7 @@ def test_the_stored_update_is_that_of_the_run_and_has_its_losses():
 def test_the_stored_parts_are_those_of_the_update():
     parts = STORED["parts"]
     assert np.shape(parts["part"]) == (len(KEPT), len(SKIPPED)) and len(parts["random"]) == len(KEPT)
-    run = best_runs(STORED, method="dense", task=FACTS)[0]
+    run = at_best(RUNS, method="dense", task=FACTS)[0]
     whole = [row[SKIPPED.index(0)] for row in parts["part"]]
     assert whole == pytest.approx([run["truncated"][CUTS.index(keep)] for keep in KEPT], abs=1e-3)
     updates = {name: some_directions(update, 1, 2) for name, update in load_update().items()}
@@ -140,7 +140,7 @@ def test_the_base_and_the_floor_are_those_of_the_stories_that_are_reported():
 
 
 def test_nonsense_has_the_simplest_update_and_facts_need_more_directions_than_pirate_speech():
-    facts, pirate = (best_runs(STORED, method="dense", task=task) for task in TASKS)
+    facts, pirate = (at_best(RUNS, method="dense", task=task) for task in TASKS)
     nonsense = STORED["nonsense"]
     assert means(nonsense, "stable") < means(pirate, "stable") < means(facts, "stable")
     assert min(run["loss"] for run in nonsense) > 4 * STORED["base"]["pirate"]
@@ -149,7 +149,7 @@ def test_nonsense_has_the_simplest_update_and_facts_need_more_directions_than_pi
 def test_the_update_on_facts_cannot_be_cut_to_few_directions_and_that_on_pirate_speech_can():
     for task, low, high in ((FACTS, 0, 0.2), ("pirate", 0.75, 0.95)):
         base, floor = STORED["base"][task], STORED["floor"][task]
-        for run in best_runs(STORED, method="dense", task=task):
+        for run in at_best(RUNS, method="dense", task=task):
             assert low < (base - run["truncated"][CUTS.index(1)]) / (base - floor) < high
 
 

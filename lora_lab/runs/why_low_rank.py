@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from lora_lab.gpt2 import dense_weights, load_gpt2, lora_layers
 from lora_lab.low_rank import energy
-from lora_lab.runs import DATA, lowest, runs_of
+from lora_lab.runs import DATA, at_best
 from lora_lab.runs.facts import LORA, TASK
 from lora_lab.runs.one_run import SEEDS, Setting, halves, in_parallel, train_run
 from lora_lab.spectra import random_update, stable_rank, truncated, weight_updates, with_updates
@@ -58,22 +58,14 @@ def later_settings(sweeps):
     """What is run next, by part, after the runs `sweeps`: more seeds at the best rates, the control on
     shuffled labels, and the first steps of the run on facts.
     """
-    best = {task: best_runs({"sweeps": sweeps}, method="dense", task=task)[0]["rate"] for task in TASKS}
-    in_subspace = best_runs({"sweeps": sweeps}, method="subspace")[0]["rate"]
+    best = {task: at_best(sweeps, method="dense", task=task)[0]["rate"] for task in TASKS}
+    in_subspace = at_best(sweeps, method="subspace")[0]["rate"]
     seeds = [dense_setting(task, best[task], seed) for task in TASKS for seed in SEEDS[1:]]
     return {
         "seeds": seeds + [subspace_setting(in_subspace, seed) for seed in SEEDS[1:]],
         "nonsense": [dense_setting("shuffled labels", best["pirate"], seed) for seed in SEEDS],
         "first steps": [dense_setting(FACTS, best[FACTS], steps=steps) for steps in FIRST_STEPS],
     }
-
-
-def best_runs(stored, **wanted):
-    """The run of "sweeps" that is best on the half that rates are chosen by, and those of "seeds", at its
-    rate; of those that have the `wanted` values. `stored` is what is stored of this topic or of `facts`.
-    """
-    best = lowest(runs_of(stored["sweeps"], **wanted), "chosen")
-    return [best, *runs_of(stored.get("seeds", []), **wanted)]
 
 
 def lora_settings():
@@ -177,7 +169,7 @@ def why_low_rank_runs():
         part: in_parallel(settings, measure_update) for part, settings in later.items()
     }
     made["LoRA"] = in_parallel(lora_settings(), measure_update)
-    best = best_runs({"sweeps": [run for run, _ in sweeps]}, method="dense", task=FACTS)[0]
+    best = at_best([run for run, _ in sweeps], method="dense", task=FACTS)[0]
     kept = [tensors for run, tensors in (*sweeps, *made["LoRA"]) if run is best or run["method"] == LORA]
     save_file({name: of.half().contiguous() for tensors in kept for name, of in tensors.items()}, TENSORS)
     return {
