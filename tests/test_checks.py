@@ -1,8 +1,14 @@
 """What every checker gives: one of three verdicts, whatever the learner's object does."""
 
-import pytest
+import math
 
-from lora_lab.checks import attempt, checker
+import pytest
+import torch
+
+from lora_lab.adapters import save_adapter
+from lora_lab.checks import attempt, checker, lesson_15
+from lora_lab.gpt2 import apply_lora_to_gpt2, load_gpt2, lora_layers
+from lora_lab.story_gpt2.language import samples
 
 
 @checker
@@ -62,3 +68,27 @@ def test_so_does_what_is_no_function(answer):
 def test_who_interrupts_a_check_is_not_told_that_the_answer_is_wrong():
     with pytest.raises(KeyboardInterrupt):
         check_double(raising(KeyboardInterrupt()))
+
+
+# The capstone's judge, which no planted mistake can reach in a short time
+
+
+def pirate_tell(n, held_out):
+    return samples("pirate", n, seed=1, held_out=held_out)
+
+
+@pytest.mark.parametrize(
+    ("rank", "size", "said"),
+    [(1, 3.0, "what the base remembered costs"), (16, 0.0, "% of the model's bytes")],
+)
+def test_the_capstone_refuses_an_adapter_that_forgets_or_is_too_large(
+    rank, size, said, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(lesson_15, "LEARNED", -math.inf)
+    model = apply_lora_to_gpt2(load_gpt2(), rank, alpha=2 * rank)
+    with torch.no_grad():
+        for lora in lora_layers(model).values():
+            lora.B.normal_(0, size, generator=torch.Generator().manual_seed(0))
+    save_adapter(model, tmp_path)
+    verdict = lesson_15.check_adapter(tmp_path, pirate_tell, 0.3)
+    assert verdict.state == "hint" and said in verdict.text
