@@ -251,3 +251,21 @@ def test_without_anything_to_judge_it_says_so(words, tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match=r"^there (is|are) no"):
         command_line(words)
     assert sorted(os.listdir(tmp_path)) == ["empty", "full"]
+
+
+class SilentClient:
+    """A client of a kernel that obeys and prints nothing more."""
+
+    class km:
+        @staticmethod
+        async def interrupt_kernel():
+            pass
+
+    def execute_cell(self, cell, number):
+        pass
+
+
+def test_a_kernel_that_is_silent_after_an_interrupt_is_lost():
+    """So the notebook begins anew without that cell, and is not said to have broken what judges it."""
+    with pytest.raises(kernel.KernelLost, match="was stopped after 7 seconds"):
+        kernel.Kernel(SilentClient()).interrupt(7)

@@ -26,8 +26,8 @@ MOST_CHARACTERS = 100_000  # of the outputs of a cell
 class Limits(NamedTuple):
     """`seconds` for each cell and each check, `together` for a notebook, `megabytes` of memory."""
 
-    seconds: float = 60
-    together: float = 600
+    seconds: float = 120
+    together: float = 1200
     megabytes: float = 4_000
 
 
@@ -84,13 +84,16 @@ class Kernel:
         self.asked_to_end = any(part.get("source") == "ask_exit" for part in payload)
 
     def interrupt(self, seconds):
-        """Stop what is running for so long. KernelLost if it does not listen."""
+        """Stop what is running for so long. KernelLost if it does not listen, or is silent afterwards."""
         self.client.timeout = SECONDS_TO_OBEY
+        cell = nbformat.v4.new_code_cell("print()")
         try:
             run_sync(self.client.km.interrupt_kernel)()
-            self.client.execute_cell(nbformat.v4.new_code_cell("None"), 0)
+            self.client.execute_cell(cell, 0)
         except (CellTimeoutError, DeadKernelError):
             raise KernelLost(f"did not stop after {seconds} seconds") from None
+        if not cell.outputs:  # an interrupt in the middle of a training can leave a kernel silent
+            raise KernelLost(f"was stopped after {seconds} seconds")
 
     def watch(self, done, megabytes):
         """Kill the kernel if it and its children hold more memory than that; return when it has ended."""
