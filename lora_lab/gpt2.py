@@ -14,8 +14,10 @@ from lora_lab.attention import ATTENTION_TARGETS, SelfAttentionWithLoRA
 from lora_lab.lora import LinearWithLoRA, dense_weight
 from lora_lab.merging import check_unmerged, frozen_layer, has_lora, is_merged, lora_modules, replace_modules
 
-# The model of every lesson that needs a pretrained one: set LORA_LAB_MODEL to "gpt2" to use the real one.
+# The model of every lesson that needs a pretrained one, and where it is: set LORA_LAB_MODEL to "gpt2" to use
+# the real one, and LORA_LAB_DEVICE to "cuda" if there is a GPU.
 MODEL_NAME = os.environ.get("LORA_LAB_MODEL", "story-gpt2")
+DEVICE = os.environ.get("LORA_LAB_DEVICE", "cpu")
 SHIPPED = Path(__file__).parent / "story_gpt2" / "model"
 
 # Width d, layers L and heads of the four published sizes (Radford et al., 2019, table 2).
@@ -63,15 +65,27 @@ def random_gpt2_small():
 
 
 def load_gpt2(name=MODEL_NAME):
-    """A pretrained GPT-2 in float32 and eval mode: "story-gpt2", which ships with the course, one of
-    GPT2_SIZES if its weights are in the local cache, or any folder in Hugging Face format (safetensors only).
+    """A pretrained GPT-2 on DEVICE, in float32 and eval mode: "story-gpt2", which ships with the course, one
+    of GPT2_SIZES if its weights are in the local cache, or any folder in Hugging Face format (safetensors
+    only).
 
     Nothing is downloaded: FileNotFoundError, with what to do, if the weights are not on this machine.
+    ValueError if torch has no such DEVICE here.
     """
     model = from_local(GPT2LMHeadModel, name, use_safetensors=True, dtype=torch.float32)
     model.loss_type = "ForCausalLM"  # transformers warns if it has to guess
     model.name_or_path = str(name)  # what an adapter says it was made for: not where the files are here
-    return model.eval()
+    return on_device(model).eval()
+
+
+def on_device(tensor_or_model):
+    """The same on DEVICE. ValueError if torch has no such device here."""
+    try:
+        return tensor_or_model.to(DEVICE)
+    except (AssertionError, RuntimeError) as error:  # torch's kind of error depends on the device
+        raise ValueError(
+            f"LORA_LAB_DEVICE is {DEVICE!r}, which torch cannot use here: take 'cpu', or leave it out"
+        ) from error
 
 
 def load_tokenizer(name=MODEL_NAME):

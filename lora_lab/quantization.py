@@ -60,7 +60,7 @@ def quantize(weight, levels=NF4, block_size=BLOCK):
         last = tail.abs().max().clamp(min=SMALLEST)
         scaled, absmax = torch.cat([scaled, tail / last]), torch.cat([absmax, last[None]])
     midpoints = (levels[:-1] + levels[1:]) / 2
-    return torch.bucketize(scaled, midpoints).to(torch.uint8), absmax
+    return torch.bucketize(scaled, midpoints.to(scaled.device)).to(torch.uint8), absmax
 
 
 def dequantize(codes, absmax, levels=NF4, block_size=BLOCK):
@@ -68,7 +68,7 @@ def dequantize(codes, absmax, levels=NF4, block_size=BLOCK):
     block.
     """
     scales = absmax.repeat_interleave(block_size)[: len(codes)]
-    return levels.index_select(0, codes.int()) * scales
+    return levels.to(scales.device).index_select(0, codes.int()) * scales
 
 
 def pack(codes):
@@ -115,7 +115,7 @@ def quantize_scales(absmax):
     scales = rest.abs().amax(dim=1)
     places = ((rest * (1 / scales)[:, None]).clamp(-1, 1) + 1) / 2 * 65535
     rounded = (places + 0.5).floor() / 65535 * 2 - 1
-    codes = torch.bucketize(rounded, (DYNAMIC[:-1] + DYNAMIC[1:]) / 2)
+    codes = torch.bucketize(rounded, ((DYNAMIC[:-1] + DYNAMIC[1:]) / 2).to(rounded.device))
     codes[scales == 0] = 0  # 1 / 0 above
     return codes.flatten()[: len(absmax)].to(torch.uint8), scales, mean
 

@@ -29,6 +29,7 @@ class RandomSubspace(nn.Module):
         self.z = nn.Parameter(torch.zeros(d))
         self.register_buffer("which", torch.randint(d, (places,), generator=draw))
         self.register_buffer("sign", torch.randint(2, (places,), generator=draw) * 2.0 - 1)
+        self.to(next(model.parameters()).device)
 
     def weights(self):
         W0 = {name: self.model.get_parameter(name) for name in self.names}

@@ -127,7 +127,7 @@ def train_only_dense(model):
 def weight_updates(model):
     """What training changed in each dense weight of the pretrained model, which has become `model`."""
     start = dense_weights(load_gpt2())
-    return {name: (W - start[name]).detach().numpy() for name, W in dense_weights(model).items()}
+    return {name: (W - start[name]).detach().cpu().numpy() for name, W in dense_weights(model).items()}
 
 
 @torch.no_grad()
@@ -135,7 +135,7 @@ def with_updates(updates):
     """A fresh pretrained model with `updates` added to its dense weights."""
     model = load_gpt2()
     for name, W in dense_weights(model).items():
-        W += torch.as_tensor(updates[name])
+        W += torch.as_tensor(updates[name]).to(W)
     return model
 
 

@@ -70,8 +70,8 @@ def use_random_directions(model):
     check_writable(model)
     for W0, layer in adapted_weights(model):
         s = torch.linalg.svdvals(W0)[: layer.rank]
-        U = torch.linalg.qr(torch.randn(W0.shape[0], layer.rank)).Q
-        V = torch.linalg.qr(torch.randn(W0.shape[1], layer.rank)).Q
+        U = torch.linalg.qr(torch.randn(W0.shape[0], layer.rank)).Q.to(W0)
+        V = torch.linalg.qr(torch.randn(W0.shape[1], layer.rank)).Q.to(W0)
         start_from(layer, W0, U * s, V.T)
     return model
 

@@ -1,8 +1,9 @@
 """The runs of lesson 12 that take longer than a lesson should.
 
 On facts, the task on which the rank matters: LoRA on some of the matrices at one budget, and at other alphas;
-what else is compared with them is in `facts`. On pirate stories, with half of everything: the matrices again,
-PiSSA's start, few stories that are seen often, and DoRA, whose rows turn and grow apart.
+PiSSA, its control in random directions, and DoRA; what they are compared with is in `facts`. On pirate
+stories, with half of everything: the matrices again, few stories that are seen often, and how the rows of
+DoRA turn and grow.
 """
 
 from dataclasses import replace
@@ -10,7 +11,6 @@ from functools import partial
 
 from lora_lab.attention import ATTENTION_TARGETS
 from lora_lab.gpt2 import load_gpt2
-from lora_lab.runs import lowest, runs_of
 from lora_lab.runs.facts import LORA, TASK
 from lora_lab.runs.one_run import SEEDS, Setting, held_out_loss, in_parallel, losses_by_part, train_run
 from lora_lab.spectra import row_changes
@@ -29,7 +29,12 @@ ALPHAS = {
     (8, 128): (0.0003125, 0.000625, 0.00125),
     (64, 16): (0.00125, 0.0025, 0.005),
 }
-STARTS = {"LoRA": (0.005, 0.01, 0.02), "PiSSA": (0.0025, 0.005, 0.01)}  # on pirate stories
+# On facts: LoRA on all linear layers is in `facts`.
+VARIANTS = {
+    "PiSSA": (0.000625, 0.00125, 0.0025),
+    "random directions": (0.00125, 0.0025, 0.005),
+    "DoRA": (0.00125, 0.0025, 0.005),
+}
 SHORT = Setting("LoRA", 0.005, 4, 8, "fc, proj", task="facts", stories=160, steps=10, held_out=40)
 
 HALF = {"stories": 800, "steps": 50, "warmup": 5, "held_out": 100}
@@ -49,7 +54,7 @@ def choosing_sweeps():
         ]
         for part, (task, rates) in places.items()
     } | {
-        "starts": [Setting(method, rate, **JUDGED) for method, rates in STARTS.items() for rate in rates],
+        "variants": [Setting(method, rate, **TASK) for method, rates in VARIANTS.items() for rate in rates],
         "alphas": [
             Setting(LORA, rate, rank, alpha, **TASK)
             for (rank, alpha), rates in ALPHAS.items()
@@ -58,18 +63,13 @@ def choosing_sweeps():
     }
 
 
-def choosing_seeds(runs):
-    """What is run next, after the sweeps `runs`: each place and start at its best rate, two more seeds."""
-    more = {}
-    for part, key in (("places", "targets"), ("pirate places", "targets"), ("starts", "method")):
-        sweep = choosing_sweeps()[part]
-        values = dict.fromkeys(getattr(setting, key) for setting in sweep)
-        best = {
-            value: lowest(runs_of(runs[part], seed=0, **{key: value}), "chosen")["rate"] for value in values
-        }
-        chosen = [setting for setting in sweep if best[getattr(setting, key)] == setting.rate]
-        more[part] = [replace(setting, seed=seed) for setting in chosen for seed in SEEDS[1:]]
-    return more
+def choosing_seeds():
+    """What is run with two more seeds, by part: the best rates and those beside them."""
+    sweeps = choosing_sweeps()
+    return {
+        part: [replace(setting, seed=seed) for setting in sweeps[part] for seed in SEEDS[1:]]
+        for part in ("places", "pirate places", "variants")
+    }
 
 
 def measure_choice(setting):
@@ -106,7 +106,7 @@ def measure_at_one_rate(setting, turns=False):
 def choosing_runs():
     """Make everything anew: what is stored, as a dict."""
     runs = {part: in_parallel(settings, measure_choice) for part, settings in choosing_sweeps().items()}
-    for part, settings in choosing_seeds(runs).items():
+    for part, settings in choosing_seeds().items():
         runs[part] += in_parallel(settings, measure_choice)
     runs["short"] = in_parallel([SHORT], measure_choice)
     for part, settings in settings_at_one_rate().items():

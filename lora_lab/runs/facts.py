@@ -6,8 +6,10 @@ is measured on the other. On plain stories the loss is taken apart: facts contra
 nothing contradicts later ones.
 """
 
+from dataclasses import replace
+
 from lora_lab.gpt2 import load_gpt2
-from lora_lab.runs import lowest, runs_of
+from lora_lab.runs import runs_of
 from lora_lab.runs.one_run import SEEDS, Setting, in_parallel, losses_by_part, train_run
 from lora_lab.story_gpt2.batches import floor_per_token
 
@@ -28,9 +30,9 @@ SWEEPS = {
 SHORT = Setting(LORA, 0.005, 8, 16, task="facts", stories=160, steps=10, held_out=40)  # quickly made again
 
 
-def setting(method, rank, rate, seed=0):
+def setting(method, rank, rate):
     """A run of this topic; alpha is twice the rank."""
-    return Setting(method, rate, **({"rank": rank, "alpha": 2 * rank} if rank else {}), seed=seed, **TASK)
+    return Setting(method, rate, **({"rank": rank, "alpha": 2 * rank} if rank else {}), **TASK)
 
 
 def facts_sweeps():
@@ -38,10 +40,9 @@ def facts_sweeps():
     return [setting(*which, rate) for which, rates in SWEEPS.items() for rate in rates]
 
 
-def facts_seeds(sweeps):
-    """What is run next, after the runs `sweeps`: every method at its best rate with two more seeds."""
-    best = {which: lowest(of(sweeps, *which), "chosen")["rate"] for which in SWEEPS}
-    return [setting(*which, rate, seed) for which, rate in best.items() for seed in SEEDS[1:]]
+def facts_seeds():
+    """What is run with two more seeds: all of it, the best rates and those beside them."""
+    return [replace(setting, seed=seed) for setting in facts_sweeps() for seed in SEEDS[1:]]
 
 
 def of(runs, method, rank):
@@ -57,11 +58,10 @@ def measure_facts(setting):
 
 def facts_runs():
     """Make everything anew: what is stored, as a dict."""
-    sweeps = in_parallel(facts_sweeps(), measure_facts)
     return {
         "floor": round(floor_per_token("facts", TASK["held_out"], first=TASK["held_out"] // 2), 5),
         "base": losses_by_part(load_gpt2(), "facts", TASK["held_out"], PARTS),
-        "sweeps": sweeps,
-        "seeds": in_parallel(facts_seeds(sweeps), measure_facts),
+        "sweeps": in_parallel(facts_sweeps(), measure_facts),
+        "seeds": in_parallel(facts_seeds(), measure_facts),
         "short": in_parallel([SHORT], measure_facts),
     }

@@ -65,7 +65,7 @@ def randomise(model):
     """Random numbers of the same norm in the place of each dense weight."""
     draw = torch.Generator().manual_seed(5)
     for layer in dense_layers(model).values():
-        noise = torch.randn(layer.weight.shape, generator=draw)
+        noise = torch.randn(layer.weight.shape, generator=draw).to(layer.weight)
         layer.weight.copy_(noise * layer.weight.norm() / noise.norm())
 
 
@@ -75,7 +75,7 @@ def start_at_random(model, levels):
     draw = torch.Generator().manual_seed(6)
     for W0, layer in adapted_weights(model):
         _, B, A = loftq(W0, layer.rank, levels, ROUNDS)
-        noise = [torch.randn(factor.shape, generator=draw) for factor in (B, A)]
+        noise = [torch.randn(factor.shape, generator=draw).to(factor) for factor in (B, A)]
         share = ((B @ A).norm() / (noise[0] @ noise[1]).norm() / layer.scale).sqrt()
         layer.B.copy_(noise[0] * share)
         layer.A.copy_(noise[1] * share)

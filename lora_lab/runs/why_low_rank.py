@@ -153,10 +153,20 @@ def load_update():
 
 def load_pairs():
     """The stored A and B, float32, as a dict from (rank, seed, "0.q") to (A (r, in), B (out, r))."""
-    stored, pairs = load_file(TENSORS), {}
-    for key in (key for key in stored if key.endswith(" A")):
+    return as_pairs(load_file(TENSORS))
+
+
+def train_pairs():
+    """What `load_pairs` returns, trained here: for a model of which nothing is stored."""
+    return as_pairs({name: of for s in lora_settings() for name, of in measure_update(s)[1].items()})
+
+
+def as_pairs(tensors):
+    """The A and B among `tensors`, which are named as `measure_update` names them."""
+    pairs = {}
+    for key in (key for key in tensors if key.endswith(" A")):
         rank, seed, name = key[:-2].split()
-        pair = tuple(stored[f"{key[:-1]}{letter}"].float().numpy() for letter in "AB")
+        pair = tuple(tensors[f"{key[:-1]}{letter}"].float().cpu().numpy() for letter in "AB")
         pairs[int(rank[1:]), int(seed[4:]), name] = pair
     return pairs
 

@@ -4,7 +4,7 @@ the controls that take something out of them; and the floor that no loss goes be
 
 import torch
 
-from lora_lab.gpt2 import load_tokenizer
+from lora_lab.gpt2 import load_tokenizer, on_device
 from lora_lab.story_gpt2.language import REGISTERS, encode, samples
 from lora_lab.training import IGNORED
 
@@ -16,21 +16,28 @@ def story_data(kind, n, held_out=False):
 
     `kind` is a register ("plain", "pirate", or "questions", of which only the answer has labels), plain
     stories in "new words", or pirate stories with "shuffled words" or "shuffled labels": controls, whose
-    held-out stories are not shuffled. ValueError for another kind.
+    held-out stories are not shuffled. They are on the model's device. ValueError for another kind.
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     register = {"new words": "plain", "shuffled words": "pirate", "shuffled labels": "pirate"}.get(kind, kind)
     texts, _ = samples(register, n, seed=1, held_out=held_out)
-    ids, labels = encode_texts(texts, answers_only=register == "questions")
+    data = encoded(texts, answers_only=register == "questions")
     if kind == "new words":
-        return in_new_words(ids, labels)
-    if held_out or kind == register:
-        return ids, labels
-    return shuffle_words(ids, labels) if kind == "shuffled words" else shuffle_labels(ids, labels)
+        data = in_new_words(*data)
+    elif kind == "shuffled words" and not held_out:
+        data = shuffle_words(*data)
+    elif kind == "shuffled labels" and not held_out:
+        data = shuffle_labels(*data)
+    return tuple(map(on_device, data))
 
 
-def encode_texts(texts, answers_only=False):
+def encode_texts(texts):
+    """(ids, labels) of `texts` on the model's device; see `encoded`."""
+    return tuple(map(on_device, encoded(texts)))
+
+
+def encoded(texts, answers_only=False):
     """(ids, labels), both as wide as the longest of `texts` with its two ends; see `encode`."""
     tokenizer = load_tokenizer()
     length = max(map(len, tokenizer(texts)["input_ids"])) + 2
@@ -62,7 +69,7 @@ def in_new_words(ids, labels):
     """Each token of the plain stories replaced, everywhere, by another one of them; the end of text stays. A
     language of the same grammar and entropy, in which every word means something else.
     """
-    tokens = story_data("plain", 1600)[0].unique()
+    tokens = encoded(samples("plain", 1600, seed=1)[0])[0].unique()
     tokens = tokens[tokens != load_tokenizer().eos_token_id]
     drawn = tokens[torch.randperm(len(tokens), generator=torch.Generator().manual_seed(0))]
     table = torch.arange(len(load_tokenizer()))
