@@ -334,7 +334,8 @@ def qlora():
     """What is stored, and what lives only for a moment, in a pass forward and a pass backward of a layer."""
     fig, ax = canvas(9.6, 4.6)
     ax.text(0.1, 4.4, "Stored all the time", weight="bold", va="center")
-    ax.text(2.6, 4.4, "There for a moment, twice in each step", weight="bold", va="center")
+    ax.text(2.6, 4.4, "For a moment", weight="bold", va="center")
+    ax.text(4.5, 4.4, "The two passes", weight="bold", va="center")
     box(ax, 0.3, 1.75, 1.3, 1.0, "codes, 4 bits\nand scales", FROZEN)
     ax.text(0.95, 1.5, "of W (out × in)", ha="center", va="center", size=9)
     for y, name in ((3.05, "Forward"), (0.75, "Backward")):
@@ -350,11 +351,12 @@ def qlora():
     box(ax, 4.5, 3.1, 1.3, 0.6, "$x \\hat W^T$", "white")
     box(ax, 4.5, 0.8, 1.3, 0.6, "$g \\hat W$", "white")
     low_rank_pair(ax, 4.72, 1.72, 0.6, 0.8)
-    ax.text(5.75, 2.25, "A  r × in and B  out × r\nare stored, and trained", va="center", size=9)
+    ax.text(5.75, 2.25, "A  r × in and B  out × r:\nstored too, and trained", va="center", size=9)
     ax.text(7.95, 3.4, "+", size=14, va="center", ha="center")
     arrow(ax, (5.8, 3.4), (7.8, 3.4))
     ax.text(6.8, 3.58, "n × out", ha="center", va="center", size=9)
-    arrow(ax, (5.17, 2.52), (5.17, 2.8), (7.95, 2.8), (7.95, 3.2))
+    arrow(ax, (4.83, 2.52), (4.83, 2.8), (7.95, 2.8), (7.95, 3.2))
+    arrow(ax, (5.15, 3.92), (4.32, 3.92), (4.32, 1.55), (5.35, 1.55), (5.35, 2.28))
     arrow(ax, (8.1, 3.4), (8.7, 3.4))
     ax.text(8.8, 3.4, "y", va="center", style="italic")
     arrow(ax, (8.7, 1.1), (5.8, 1.1))
@@ -366,9 +368,10 @@ def qlora():
     ax.text(5.3, 4.02, "x, n × in", va="center", size=9)
     return fig, (
         "A layer of QLoRA. Stored all the time are the 4-bit codes and scales of the frozen weight, and A "
-        "and B. In the forward pass the weight W-hat is dequantised, multiplied with x, and thrown away; the "
-        "update of A and B is added. In the backward pass it is dequantised a second time, multiplied with "
-        "the gradient g of the output, which gives its share of the gradient of x, and thrown away again."
+        "and B. In the forward pass the weight W-hat is dequantised, multiplied with x, and thrown away; x "
+        "also goes through A and B, and the update is added. In the backward pass it is dequantised a second "
+        "time, multiplied with the gradient g of the output, which gives its share of the gradient of x, and "
+        "thrown away again."
     )
 
 
