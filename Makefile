@@ -6,7 +6,7 @@ NOTEBOOKS ?= notebooks/*.ipynb
 # For example LESSONS="02 07" for the slides or handouts of two lessons.
 LESSONS ?=
 
-.PHONY: lab test notebooks minutes figures model runs bench site slides handouts pages-test lint clean
+.PHONY: lab test notebooks minutes figures model runs bench site slides handouts pages-test browser-test lint clean
 
 lab: .venv/ready            ## open the course
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
@@ -46,8 +46,11 @@ slides: .venv/pages         ## build a deck of each lesson in build/slides
 handouts: .venv/ready       ## write each lesson without outputs and solutions, and an answer book, into build/handouts
 	$(BIN)/python -m lora_lab.pages.handouts $(LESSONS)
 
-pages-test: .venv/pages     ## build site, decks and handouts, and test what was built
+pages-test: .venv/pages     ## build site and decks, and test what was built
 	$(BIN)/pytest -n 0 tests/built_pages.py
+
+browser-test: .venv/pages   ## run every lesson in JupyterLab in a browser, and look at site and decks in it, too
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 0 tests/browser_lessons.py tests/built_pages.py
 
 lint: .venv/ready           ## repair what ruff can repair
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format lora_lab tests

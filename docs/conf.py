@@ -20,6 +20,7 @@ from lora_lab.pages.site import (
 from lora_lab.pages.sliders import DRAWN, with_sliders
 
 DOCS = Path(__file__).parent
+BESIDE = DOCS.parent / "build"  # where decks and handouts are, if they were built before
 
 project, author, language = "LoRA, from the rank of a matrix to GPT-2", "", "en"
 html_title = "LoRA, from the rank of a matrix to GPT-2"
@@ -27,7 +28,8 @@ html_title = "LoRA, from the rank of a matrix to GPT-2"
 # What is a page
 root_doc = "README"
 MODEL = "lora_lab/story_gpt2/model/README"
-include_patterns = ["README.md", "notebooks/*.ipynb", "docs/package/*.rst", f"{MODEL}.md"]
+include_patterns = ["README.md", "notebooks/*.ipynb", "docs/teaching/*.md"]
+include_patterns += ["docs/package/*.rst", f"{MODEL}.md"]
 exclude_patterns = [".*", "build", "docs/node_modules", "**/.ipynb_checkpoints"]
 
 # How it is read
@@ -66,6 +68,14 @@ notebooks/*
 
 ```{toctree}
 :hidden:
+:caption: For teachers
+
+docs/teaching/README
+docs/teaching/plans
+```
+
+```{toctree}
+:hidden:
 :caption: The package
 
 %s
@@ -92,7 +102,9 @@ def prepare(app, document, content):
         name = Path(document).name
         app.env.note_dependency(str(DRAWN / name / "index.json"))
         lesson = with_sliders(json.loads(content[0]), DRAWN / name, f"../_static/sliders/{name}")
-        content[0] = json.dumps(page_of_lesson(lesson))
+        forms = {"slides": f"slides/{name}.html", "handout": f"handouts/notebooks/{name}.ipynb"}
+        built = {form: path for form, path in forms.items() if (BESIDE / path).exists()}
+        content[0] = json.dumps(page_of_lesson(lesson, built))
     elif document == root_doc:
         content[0] = link_names(content[0]) + contents()
 
@@ -114,10 +126,15 @@ def link_code(app, document, template, context, doctree):
         context["body"] = link_imported(context["body"], places)
 
 
-def make_index(app, exception):
-    """The README is the first page, also under the name that a server looks for."""
+def finish(app, exception):
+    """The README is the first page, also under the name that a server looks for; decks and handouts that were
+    built before come with the site.
+    """
     if not exception:
         shutil.copy(Path(app.outdir, "README.html"), Path(app.outdir, "index.html"))
+        for name in ("slides", "handouts"):
+            if (BESIDE / name).exists():
+                shutil.copytree(BESIDE / name, Path(app.outdir, name), dirs_exist_ok=True)
 
 
 def setup(app):
@@ -126,4 +143,4 @@ def setup(app):
     app.connect("source-read", prepare)
     app.connect("autodoc-process-docstring", escape_docstring)
     app.connect("html-page-context", link_code)
-    app.connect("build-finished", make_index)
+    app.connect("build-finished", finish)

@@ -3,7 +3,6 @@ this. Of sliders it draws only those of one lesson.
 """
 
 import re
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -11,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from browser import browser, serious_findings, watch  # noqa: F401
 from notebook_rules import ROOT, contents, drawn_pictures, its_links_lead_somewhere, outputs, read
 
 from lora_lab.pages.handouts import write_handouts
@@ -20,7 +20,6 @@ from lora_lab.pages.slides import copy_what_decks_load, write_deck
 
 PATHS = lesson_paths()
 each_lesson = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 LOADS = {"img": "src", "script": "src", "link": "href", "source": "src", "iframe": "src"}
@@ -143,26 +142,11 @@ def test_handouts_hold_no_solution_and_their_links_work(tmp_path):
 # In a browser, from the disk
 
 
-@pytest.fixture(scope="session")
-def browser():
-    """A Chromium, if there is one."""
-    if not BROWSER:
-        pytest.skip("no Chromium is in the PATH, so nothing was opened in a browser")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture
-def opened(browser):
+def opened(browser):  # noqa: F811
     """A function that opens a file, waits for its formulas, and afterwards finds no error and no request."""
-    page, faults = browser.new_page(viewport={"width": 1280, "height": 720}), []
-    page.on("console", lambda message: message.type == "error" and faults.append(message.text))
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("request", lambda request: request.url.startswith("http") and faults.append(request.url))
+    page = browser.new_page(viewport={"width": 1280, "height": 720})
+    faults = watch(page)
 
     def open_file(path):
         page.goto(Path(path).as_uri())
@@ -172,6 +156,23 @@ def opened(browser):
     yield open_file
     page.close()
     assert not faults
+
+
+@each_lesson
+def test_a_page_can_be_read_by_everyone_and_its_sliders_move_by_the_keyboard(site, opened, path):
+    page = opened(site / "notebooks" / f"{path.stem}.html")
+    assert page.locator("mjx-container").count() > 0 or "$" not in str(read(path))
+    assert page.locator("[data-mml-node=merror]").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    for place in range(page.locator(".slider").count()):
+        slider = page.locator(".slider").nth(place)
+        for control in slider.locator("input").all():
+            before = slider.locator("img").get_attribute("src")
+            at_end = control.input_value() == control.get_attribute("max")
+            control.press("ArrowLeft" if at_end else "ArrowRight")
+            assert slider.locator("img").get_attribute("src") != before
+    found = serious_findings(page, ["article"])
+    assert not found, "\n".join(found)
 
 
 def test_a_slider_moves_by_the_keyboard(site, opened):

@@ -30,7 +30,7 @@ def test_what_was_measured_is_what_the_notebook_prints(claim, path, measured):
 def test_every_lesson_has_a_row_and_every_link_leads_to_a_file():
     rows = set(re.findall(r"^\| \[\d\d .+?\]\(notebooks/(.+?)\)", README, re.MULTILINE))
     assert rows == {path.name for path in NOTEBOOKS.glob("*.ipynb")}
-    links = re.findall(r"\]\((?!https?:|#)([^)]+)\)", README)
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", README)
     assert all((ROOT / link).exists() for link in links)
 
 

@@ -8,15 +8,19 @@ import lora_lab
 from lora_lab.pages.lessons import is_folded
 
 
-def page_of_lesson(notebook):
-    """The notebook, a dictionary, as myst-nb is to read it: cells that JupyterLab folds are folded, and the
-    package's names in the text are links.
+def page_of_lesson(notebook, other_forms=None):
+    """The notebook, a dictionary, as myst-nb is to read it: cells that JupyterLab folds are folded, the
+    package's names in the text are links, and the first cell links to `other_forms` of the lesson, {what it
+    is: path from the site's root}.
     """
     for cell in notebook["cells"]:
         if is_folded(cell):
             cell["metadata"].setdefault("tags", []).append("hide-input")
         if cell["cell_type"] == "markdown":
             cell["source"] = link_names("".join(cell["source"]))
+    if other_forms:
+        links = [f'<a href="../{path}">{form}</a>' for form, path in other_forms.items()]
+        notebook["cells"][0]["source"] += f"\n\nAs {' · '.join(links)}"
     return notebook
 
 
