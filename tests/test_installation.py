@@ -57,3 +57,22 @@ def test_it_needs_no_package():
     assert alone.returncode == 0, alone.stderr
     found = {name.split(".")[0] for name in alone.stdout.split()}
     assert "lora_lab" in found and found - {"lora_lab", "__main__"} <= sys.stdlib_module_names
+
+
+def test_a_copy_of_the_lessons_alone_knows_what_is_pinned(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(metadata, "version", lambda name: "0")
+    found = installation_problems(tmp_path / "no_such_file")
+    assert any(problem.startswith("torch is 0, the course was saved with 2.13.0") for problem in found)
+
+
+def test_the_extra_of_the_package_pins_what_requirements_pins_for_a_reader():
+    import tomllib
+
+    for_tests = {"pytest", "pytest-xdist", "nbval", "ruff", "setuptools"}
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {
+        line.replace('"', "'") for line in lines if "==" in line and line.partition("==")[0] not in for_tests
+    }
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert set(project["optional-dependencies"]["course"]) == pinned

@@ -11,7 +11,7 @@ from notebook_rules import ROOT
 
 PACKAGE = ROOT / "lora_lab"
 FILES = {path: path.relative_to(PACKAGE).with_suffix("").parts for path in sorted(PACKAGE.rglob("*.py"))}
-MODULES = {".".join(parts).removesuffix(".__init__") for parts in FILES.values()} - {"__init__"}
+MODULES = {".".join(parts).removesuffix(".__init__") for parts in FILES.values()} - {"__init__", "__main__"}
 
 LORA = {"lora", "merging", "attention", "gpt2", "adapters", "spectra", "variants", "quantized_layers"}
 ON_TOP = {"pages", "runs", "drawing", "checks"}
@@ -104,7 +104,7 @@ def layout():
     """The same, of what is there, in no order."""
     found = {}
     for path, (name, *module) in FILES.items():
-        if name != "__init__":
+        if name not in ("__init__", "__main__"):
             lines, modules = found.get(name + "/" * len(module), (0, []))
             lines += len(path.read_text(encoding="utf-8").splitlines())
             modules = modules + [part for part in module if not part.startswith("__")]

@@ -29,7 +29,8 @@ def installed(tmp_path_factory):
     copy, folder = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
-    shutil.copytree(ROOT / "lora_lab", copy / "lora_lab", ignore=NOT_INSTALLED)
+    for name in ("lora_lab", "notebooks", "images"):
+        shutil.copytree(ROOT / name, copy / name, ignore=NOT_INSTALLED)
     wheel = run("from setuptools.build_meta import build_wheel; print(build_wheel('.'))", copy)[-1]
     zipfile.ZipFile(copy / wheel).extractall(folder)
     return folder
@@ -42,11 +43,19 @@ def files_in(folder):
 def test_no_file_of_the_package_is_missing_and_none_has_changed(installed):
     here = {path for path in files_in(ROOT / "lora_lab") if "__pycache__" not in path.parts}
     assert {path.suffix for path in here} >= {".py", ".json", ".safetensors"}
-    there = files_in(installed / "lora_lab")
+    there = {path for path in files_in(installed / "lora_lab") if path.parts[0] != "course"}
     assert here == there, "see tool.setuptools in pyproject.toml"
     assert all(
         (ROOT / "lora_lab" / p).read_bytes() == (installed / "lora_lab" / p).read_bytes() for p in here
     )
+
+
+def test_it_gives_its_reader_the_lessons(installed, tmp_path):
+    code = "from lora_lab.__main__ import main; main(['mine', '--only-copy'])"
+    run(code, tmp_path, PYTHONPATH=str(installed))
+    for name, kind in (("notebooks", "*.ipynb"), ("images", "figure_*.png")):
+        here = {path.name: path.read_bytes() for path in (ROOT / name).glob(kind)}
+        assert {path.name: path.read_bytes() for path in (tmp_path / "mine" / name).iterdir()} == here
 
 
 def test_it_loads_its_model_its_stored_runs_and_its_checkers_from_any_folder(installed, tmp_path):

@@ -12,13 +12,13 @@ from lora_lab.checks import checker
 
 def installation_problems(requirements="../requirements.txt"):
     """One sentence for each thing that is not as the course needs it: two processor cores, and each package
-    of the file `requirements` in the version that it pins. A line with a ";" is for some machines only and is
-    left out. FileNotFoundError if there is no such file.
+    that `pinned_lines` names in the version that it pins. A line with a ";" is for some machines only and is
+    left out.
     """
     problems = []
     if (os.cpu_count() or 1) < 2:
         problems.append("There is one processor core: everything works, in about twice the time.")
-    for line in Path(requirements).read_text(encoding="utf-8").splitlines():
+    for line in pinned_lines(Path(requirements)):
         name, _, pinned = line.partition("==")
         if not pinned or ";" in line:
             continue
@@ -32,6 +32,16 @@ def installation_problems(requirements="../requirements.txt"):
                 f"{name} is {version}, the course was saved with {pinned}: outputs may differ a little."
             )
     return problems
+
+
+def pinned_lines(requirements):
+    """The lines of the file `requirements`; beside a copy of the lessons alone there is none, and the lines
+    are those of the extra "course" of the installed package.
+    """
+    if requirements.exists():
+        return requirements.read_text(encoding="utf-8").splitlines()
+    lines = metadata.requires("lora_lab") or []
+    return [line.removesuffix('; extra == "course"') for line in lines if 'extra == "course"' in line]
 
 
 def installed_version(name):
