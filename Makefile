@@ -1,6 +1,8 @@
 PYTHON ?= python3
-# For example PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" for a torch without CUDA.
+# For example PIP_FLAGS="--index-url https://pypi.example.org/simple" for another package index.
 PIP_FLAGS ?=
+# On Linux PyPI's torch brings gigabytes of CUDA, which the course does not use: this index has a build without.
+CPU_BUILDS := https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
 NOTEBOOKS ?= notebooks/*.ipynb
 # For example LESSONS="02 07" for the slides or handouts of two lessons.
@@ -62,7 +64,11 @@ clean:                      ## remove the virtual environment and all that was b
 .venv/ready: requirements.txt pyproject.toml
 	$(PYTHON) -c "import sys; v = sys.version.split()[0]; sys.exit(0 if sys.version_info >= (3, 11) else f'Python 3.11 or newer is needed, this is {v}: try make PYTHON=python3.12 ...')"
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet $(PIP_FLAGS) -r requirements.txt
+	@flags='$(PIP_FLAGS)'; if [ -z "$$flags" ] && [ "$$(uname)" = Linux ]; then \
+	  if $(BIN)/python -c "from urllib.request import urlopen; urlopen('$(CPU_BUILDS)/torch/', timeout=5)" 2> /dev/null; \
+	  then flags='--extra-index-url $(CPU_BUILDS)'; echo "torch: the build for CPUs, from $(CPU_BUILDS)"; \
+	  else echo "torch: what pip finds by itself, since $(CPU_BUILDS) does not answer"; fi; fi; \
+	set -x; $(BIN)/pip install --quiet $$flags -r requirements.txt
 	touch $@
 
 # What pages are made with, fetched once: exact versions, and for npm's packages the hashes of package-lock.json.

@@ -1,12 +1,14 @@
 """What lesson 00 says of an installation that is not as the course needs it."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 from importlib import metadata
 
 import pytest
-from notebook_rules import ROOT
+from notebook_rules import ROOT, read
 
 from lora_lab.checks.lesson_00 import installation_problems
 
@@ -76,3 +78,19 @@ def test_the_extra_of_the_package_pins_what_requirements_pins_for_a_reader():
     }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert set(project["optional-dependencies"]["course"]) == pinned
+
+
+def test_a_container_makes_what_make_makes_and_an_editor_finds_it():
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
+    target = container["postCreateCommand"].removeprefix("make ")
+    assert re.search(rf"^{re.escape(target)}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    python = container["customizations"]["vscode"]["settings"]["python.defaultInterpreterPath"]
+    assert python == f"${{containerWorkspaceFolder}}/{target.partition('/')[0]}/bin/python"
+    minor = int(container["image"].rpartition(".")[2])
+    assert minor >= 11, "the course needs Python 3.11"
+
+
+def test_every_lesson_says_in_a_line_how_to_install_where_lora_lab_is_missing():
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        first = next(c for c in read(path).cells if c.cell_type == "code" and "lora_lab" in c.source)
+        assert '%pip install "PLACE[course]"' in first.source.splitlines()[0], path.name
