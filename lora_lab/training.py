@@ -21,8 +21,8 @@ def fit(model, ids, labels, steps, rate, batch_size=16, warmup=0, weight_decay=0
     steps and then stays. With `held_out`, another pair (ids, labels), its loss is measured every `every`
     steps and at the end: {"step", "loss" (the mean since the last entry), "held_out"}. `progress` shows a
     bar, which leaves no trace. ValueError if nothing is trainable or an argument is impossible;
-    FloatingPointError, naming the step, if the loss is no longer finite. The model is in eval mode
-    afterwards.
+    FloatingPointError, naming the step, if the loss is no longer finite; KeyboardInterrupt, naming it too, if
+    it is interrupted. The model is in eval mode afterwards in any case.
     """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trainable:
@@ -38,28 +38,34 @@ def fit(model, ids, labels, steps, rate, batch_size=16, warmup=0, weight_decay=0
     device = trainable[0].device
     optimizer = torch.optim.AdamW(trainable, lr=rate, weight_decay=weight_decay)
     batches = shuffled_batches(len(ids), batch_size, seed)
-    history, recent = [], []
-    for step in progress_bar(steps, progress):
-        for group in optimizer.param_groups:
-            group["lr"] = rate * min(1, step / max(1, warmup))
-        model.train()
-        rows = next(batches)
-        loss = model(ids[rows].to(device), labels=labels[rows].to(device)).loss
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss.item()} at step {step}: try a rate well below {rate:g}, or a warm-up"
-            )
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        recent.append(loss.item())
-        if step == steps or (held_out is not None and step % every == 0):
-            entry = {"step": step, "loss": sum(recent) / len(recent)}
-            if held_out is not None:
-                entry["held_out"] = evaluate(model, *held_out)
-            history.append(entry)
-            recent = []
-    model.eval()
+    history, recent, step = [], [], 0
+    try:
+        for step in progress_bar(steps, progress):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * min(1, step / max(1, warmup))
+            model.train()
+            rows = next(batches)
+            loss = model(ids[rows].to(device), labels=labels[rows].to(device)).loss
+            if not torch.isfinite(loss):
+                raise FloatingPointError(
+                    f"the loss is {loss.item()} at step {step}: try a rate well below {rate:g}, or a warm-up"
+                )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            recent.append(loss.item())
+            if step == steps or (held_out is not None and step % every == 0):
+                entry = {"step": step, "loss": sum(recent) / len(recent)}
+                if held_out is not None:
+                    entry["held_out"] = evaluate(model, *held_out)
+                history.append(entry)
+                recent = []
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"training was stopped in step {step} of {steps}; the model keeps what it has learned until there"
+        ) from None
+    finally:
+        model.eval()
     return history
 
 
@@ -102,7 +108,10 @@ def progress_bar(steps, show):
     from tqdm.auto import tqdm
 
     bar = tqdm(range(1, steps + 1), leave=False)
-    yield from bar
+    try:
+        yield from bar
+    finally:
+        bar.close()
     if hasattr(bar, "container"):  # a bar of a notebook
         from IPython.display import clear_output
 

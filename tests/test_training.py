@@ -3,10 +3,13 @@
 import copy
 import itertools
 import math
+import re
+import time
 
 import nbformat
 import pytest
 import torch
+from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 from torch import nn
 from torch.nn import functional as F
@@ -160,3 +163,41 @@ def test_the_bar_leaves_nothing_on_standard_output(monkeypatch, capsys):
     monkeypatch.delenv("TQDM_DISABLE")
     assert list(progress_bar(3, True)) == list(progress_bar(3, False)) == [1, 2, 3]
     assert capsys.readouterr().out == ""
+
+
+INTERRUPTED = """
+from lora_lab.gpt2 import load_gpt2
+from lora_lab.story_gpt2.batches import story_data
+from lora_lab.training import evaluate, fit
+model, data = load_gpt2(), story_data("pirate", 64)
+print("begun")
+fit(model, *data, steps=100_000, rate=1e-4, progress=True)
+"""
+AFTERWARDS = """
+print(model.training, len(fit(model, *data, steps=2, rate=1e-4)), evaluate(model, *data) < 2)
+"""
+
+
+def test_an_interrupt_leaves_a_usable_kernel_and_a_sentence():
+    manager, client = start_new_kernel(kernel_name="python3")
+    try:
+        asked = client.execute(INTERRUPTED)
+        while "begun" not in str(client.get_iopub_msg(timeout=60)["content"].get("text")):
+            pass
+        time.sleep(2)  # a step takes a small part of this
+        manager.interrupt_kernel()
+        reply = client.get_shell_msg(timeout=60)
+        assert reply["parent_header"]["msg_id"] == asked and reply["content"]["ename"] == "KeyboardInterrupt"
+        said = reply["content"]["evalue"]
+        assert re.fullmatch(
+            r"training was stopped in step \d+ of 100000; the model keeps what it has learned until there",
+            said,
+        )
+        printed = []
+        reply = client.execute_interactive(
+            AFTERWARDS, timeout=60, output_hook=lambda m: printed.append(m["content"].get("text", ""))
+        )
+        assert reply["content"]["status"] == "ok" and "".join(printed).strip() == "False 1 True"
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
