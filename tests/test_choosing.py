@@ -3,12 +3,12 @@
 import math
 from itertools import pairwise
 
-from lora_lab.runs import lowest, read_runs, runs_of
+from lora_lab.runs import at_best, read_runs, runs_of
 from lora_lab.runs.choosing import (
     ALPHAS,
     PLACES,
     SHORT,
-    STARTS,
+    VARIANTS,
     choosing_seeds,
     choosing_sweeps,
     settings_at_one_rate,
@@ -16,19 +16,19 @@ from lora_lab.runs.choosing import (
 from lora_lab.runs.facts import LORA, of
 from lora_lab.story_gpt2.batches import floor_per_token
 
-PIRATE = ("pirate places", "starts")
+PIRATE = "pirate places"
 STORED, FACTS = read_runs("choosing"), read_runs("facts")
 
 
 def best_rate(runs):
-    return lowest(runs_of(runs, seed=0), "chosen")["rate"]
+    return at_best(runs)[0]["rate"]
 
 
 def test_no_run_is_missing_and_none_is_there_twice():
     asked = choosing_sweeps() | {"short": [SHORT]} | settings_at_one_rate()
-    for part, more in choosing_seeds(STORED).items():
+    for part, more in choosing_seeds().items():
         asked[part] = asked[part] + more
-    sizes = {"places": 10, "pirate places": 10, "starts": 10, "alphas": 6}
+    sizes = {"places": 18, "pirate places": 18, "variants": 27, "alphas": 6}
     sizes |= {"short": 1, "few": 6, "turns": 7}
     assert {part: len(settings) for part, settings in asked.items()} == sizes
     assert {part: len(runs) for part, runs in STORED.items()} == sizes
@@ -41,9 +41,9 @@ def test_no_run_is_missing_and_none_is_there_twice():
 def test_all_losses_are_finite_and_above_the_floor():
     """That of pirate stories is for 200 held-out ones, of which half were used here: hence the tolerance."""
     floor = floor_per_token("pirate") - 0.01
-    for part in ("places", "alphas"):
+    for part in ("places", "variants", "alphas"):
         assert all(math.isfinite(run["facts"]) and run["facts"] > FACTS["floor"] for run in STORED[part])
-    assert all(run[key] > floor for part in PIRATE for run in STORED[part] for key in ("chosen", "pirate"))
+    assert all(run[key] > floor for run in STORED[PIRATE] for key in ("chosen", "pirate"))
     for part in ("few", "turns"):
         assert all(
             math.isfinite(run[key]) and run[key] > floor
@@ -57,8 +57,8 @@ def test_every_best_rate_has_a_worse_one_on_both_sides():
         for part, tried in zip(("places", "pirate places"), rates, strict=True):
             runs = runs_of(STORED[part], targets=", ".join(targets))
             assert best_rate(runs) == tried[1], (part, targets)
-    for method, rates in STARTS.items():
-        assert best_rate(runs_of(STORED["starts"], method=method)) == rates[1], method
+    for method, rates in VARIANTS.items():
+        assert best_rate(runs_of(STORED["variants"], method=method)) == rates[1], method
     for (rank, alpha), rates in ALPHAS.items():
         best = best_rate(runs_of(STORED["alphas"], rank=rank, alpha=alpha))
         assert min(rates) < best < max(rates), (rank, alpha)
@@ -66,7 +66,7 @@ def test_every_best_rate_has_a_worse_one_on_both_sides():
 
 def test_rates_are_factors_of_two():
     places = [rates for *_, facts, pirate in PLACES.values() for rates in (facts, pirate)]
-    for rates in [*places, *ALPHAS.values(), *STARTS.values()]:
+    for rates in [*places, *ALPHAS.values(), *VARIANTS.values()]:
         assert all(second == 2 * first for first, second in pairwise(rates))
 
 
@@ -77,15 +77,15 @@ def test_what_is_compared_was_run_with_the_same_seeds_and_stories():
     def asked(runs):
         return {tuple(run[key] for key in keys) for run in runs}
 
-    assert asked(STORED["places"] + STORED["alphas"]) == asked(FACTS["sweeps"])
-    assert len(asked(STORED["pirate places"] + STORED["starts"])) == 1
+    assert asked(STORED["places"] + STORED["variants"] + STORED["alphas"]) == asked(FACTS["sweeps"])
+    assert len(asked(STORED["pirate places"])) == 1
     groups = [
         runs_of(STORED[part], targets=", ".join(targets))
         for part in ("places", "pirate places")
         for targets, *_ in PLACES.values()
-    ] + [runs_of(STORED["starts"], method=method) for method in STARTS]
+    ] + [runs_of(STORED["variants"], method=method) for method in VARIANTS]
     for runs in groups:
-        assert [run["seed"] for run in runs_of(runs, rate=best_rate(runs))] == [0, 1, 2]
+        assert [run["seed"] for run in at_best(runs)] == [0, 1, 2]
 
 
 # What the lesson says

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lora_lab.runs import lowest, read_runs, runs_of, share_of_way
+from lora_lab.runs import at_best, read_runs, share_of_way
 from lora_lab.runs.facts import (
     LORA,
     SHORT,
@@ -18,8 +18,7 @@ STORED = read_runs("facts")
 
 def best_three(method, rank=0):
     """The runs of a method at its best rate, one for each seed."""
-    best = lowest(of(STORED["sweeps"], method, rank), "chosen")
-    return [best, *runs_of(of(STORED["seeds"], method, rank), rate=best["rate"])]
+    return at_best(of(STORED["sweeps"] + STORED["seeds"], method, rank))
 
 
 def ways(method, rank=0):
@@ -27,10 +26,10 @@ def ways(method, rank=0):
 
 
 def test_no_run_is_missing_and_none_is_there_twice():
-    asked = {"sweeps": facts_sweeps(), "seeds": facts_seeds(STORED["sweeps"]), "short": [SHORT]}
+    asked = {"sweeps": facts_sweeps(), "seeds": facts_seeds(), "short": [SHORT]}
     assert {part: len(settings) for part, settings in asked.items()} == {
         "sweeps": 24,
-        "seeds": 16,
+        "seeds": 48,
         "short": 1,
     }
     for part, settings in asked.items():
@@ -40,12 +39,9 @@ def test_no_run_is_missing_and_none_is_there_twice():
 
 def test_every_best_rate_has_a_worse_one_on_both_sides():
     for which, rates in SWEEPS.items():
-        assert lowest(of(STORED["sweeps"], *which), "chosen")["rate"] == rates[1], which
-
-
-def test_the_rate_is_chosen_on_the_half_that_is_not_reported():
-    made = [setting.asked() | {"chosen": setting.rate, "facts": -setting.rate} for setting in facts_sweeps()]
-    assert {setting.rate for setting in facts_seeds(made)} == {min(SWEEPS[which]) for which in SWEEPS}
+        best = best_three(*which)
+        assert [run["rate"] for run in best] == [rates[1]] * 3, which
+        assert [run["seed"] for run in best] == [0, 1, 2]
 
 
 def test_the_floor_is_the_entropy_of_the_stories_that_are_reported_and_no_run_is_below_it():

@@ -1,0 +1,57 @@
+"""LinearWithFastLoRA: the layer of lesson 05 with the same numbers, in less time and memory. Lesson 06, Going
+further.
+
+PyTorch's autograd keeps what each product will need and makes a new tensor for each sum. Written as one node,
+with its gradient by hand, the layer adds the update to the dense output in place, and keeps x (tokens, in)
+and x A^T (tokens, r), nothing of the size of the output.
+"""
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from lora_lab.lora import LinearWithLoRA, dense_weight
+
+
+class DenseWithUpdate(torch.autograd.Function):
+    """x (tokens, in) -> x W0^T + b + scale (x A^T) B^T (tokens, out), W0 (out, in) and b frozen."""
+
+    @staticmethod
+    def forward(ctx, x, W0, b, A, B, scale):
+        y = x @ W0.T if b is None else torch.addmm(b, x, W0.T)
+        z = x @ A.T
+        y.addmm_(z, B.T, alpha=scale)
+        ctx.save_for_backward(x, z, W0, A, B)
+        ctx.scale = scale
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g):
+        x, z, W0, A, B = ctx.saved_tensors
+        g_z = (g @ B).mul_(ctx.scale)  # the gradient of z
+        g_x = (g @ W0).addmm_(g_z, A) if ctx.needs_input_grad[0] else None
+        g_A = g_z.T @ x if ctx.needs_input_grad[3] else None
+        g_B = (g.T @ z).mul_(ctx.scale) if ctx.needs_input_grad[4] else None
+        return g_x, None, None, g_A, g_B, None
+
+
+class LinearWithFastLoRA(LinearWithLoRA):
+    """`LinearWithLoRA` with the forward pass as one node of the graph: equal to it within rounding.
+
+    It has no dropout, one precision (RuntimeError under autocast, and for an x of another dtype), no gradient
+    of its gradient (RuntimeError, from PyTorch), and a frozen base that is a dense layer and not four bits.
+    """
+
+    def __init__(self, base, rank, alpha):
+        super().__init__(base, rank, alpha)
+
+    def forward(self, x):
+        W0, lora = dense_weight(self.base), self.lora
+        if torch.is_autocast_enabled(x.device.type) or x.dtype != W0.dtype:
+            raise RuntimeError(
+                f"the fast layer computes in one precision, {W0.dtype}, without autocast, and got {x.dtype}: "
+                "convert the model, or use LinearWithLoRA"
+            )
+        rows = x.reshape(-1, x.shape[-1])
+        y = DenseWithUpdate.apply(rows, W0, self.base.bias, lora.A, lora.B, lora.scale)
+        return y.view(*x.shape[:-1], y.shape[-1])
