@@ -38,7 +38,7 @@ def copy_lessons(folder):
     return copied, kept
 
 
-def main(arguments=None):
+def copy_and_open(arguments=None):
     """Do what the module says, with the words of the command line. SystemExit, one sentence, if it cannot."""
     parser = argparse.ArgumentParser(prog="python -m lora_lab", description=__doc__.split("\n\n")[0])
     parser.add_argument("folder", nargs="?", default="lora_course", type=Path, help="default: lora_course")
@@ -59,4 +59,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    main()
+    copy_and_open()

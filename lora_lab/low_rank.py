@@ -104,7 +104,7 @@ def eckart_young_error(s, rank, norm="frobenius"):
         raise ValueError(f"rank must be from 0 to {len(s)}, got {rank}")
     rest = np.append(s[rank:], 0.0)
     if norm == "frobenius":
-        return float(np.sqrt((rest**2).sum()))
+        return float(np.hypot.reduce(rest))  # the root of the sum of squares
     if norm == "spectral":
         return float(rest[0])
     raise ValueError(f"norm must be 'frobenius' or 'spectral', got {norm!r}")
@@ -116,4 +116,5 @@ def energy(s):
     """
     if not s.any():
         raise ValueError("a matrix of zeros has no energy to share")
-    return np.cumsum(s**2) / (s**2).sum()
+    shares = (s / s.max()) ** 2  # no square is too large or too small for a float
+    return np.cumsum(shares) / shares.sum()

@@ -13,7 +13,7 @@ def everything(folder):
 
 
 def test_a_copy_is_the_course_and_its_links_lead_to_its_pictures(tmp_path, capsys):
-    copying.main([str(tmp_path / "mine"), "--only-copy"])
+    copying.copy_and_open([str(tmp_path / "mine"), "--only-copy"])
     found = everything(tmp_path / "mine")
     lessons, pictures = (sorted((ROOT / kind).parent.glob((ROOT / kind).name)) for kind in copying.KINDS)
     assert len(lessons) > 10 and len(pictures) > 5
@@ -28,7 +28,7 @@ def test_a_second_copy_adds_what_is_new_and_writes_over_nothing(tmp_path, capsys
     (tmp_path / "notebooks" / "progress.json").write_text("{}")
     (tmp_path / "notebooks" / "03_image_compression.ipynb").unlink()
     before = everything(tmp_path)
-    copying.main([str(tmp_path), "--only-copy"])
+    copying.copy_and_open([str(tmp_path), "--only-copy"])
     after = everything(tmp_path)
     assert {path: after[path] for path in before} == before and len(after) == len(before) + 1
     said = capsys.readouterr().out.splitlines()
@@ -39,7 +39,7 @@ def test_a_second_copy_adds_what_is_new_and_writes_over_nothing(tmp_path, capsys
 def test_a_file_in_the_place_of_the_folder_gets_a_sentence(tmp_path):
     (tmp_path / "taken").write_text("mine")
     with pytest.raises(SystemExit, match=r"cannot be copied to .*taken: .*; name another folder"):
-        copying.main([str(tmp_path / "taken"), "--only-copy"])
+        copying.copy_and_open([str(tmp_path / "taken"), "--only-copy"])
     assert (tmp_path / "taken").read_text() == "mine"
 
 
@@ -49,18 +49,18 @@ def test_a_folder_that_may_not_be_written_gets_a_sentence(tmp_path, monkeypatch)
 
     monkeypatch.setattr(copying.shutil, "copyfile", refuse)
     with pytest.raises(SystemExit, match=r"cannot be copied to .*: Permission denied; name another folder"):
-        copying.main([str(tmp_path / "new"), "--only-copy"])
+        copying.copy_and_open([str(tmp_path / "new"), "--only-copy"])
 
 
 def test_jupyterlab_is_opened_on_the_first_lesson_or_asked_for(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(copying.subprocess, "call", lambda command: calls.append(command) or 0)
     with pytest.raises(SystemExit) as left:
-        copying.main([str(tmp_path)])
+        copying.copy_and_open([str(tmp_path)])
     assert left.value.code == 0 and calls[0][-1] == str(tmp_path / "notebooks" / "00_start_here.ipynb")
     monkeypatch.setattr(copying.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit, match="JupyterLab is missing: run 'pip install jupyterlab'"):
-        copying.main([str(tmp_path)])
+        copying.copy_and_open([str(tmp_path)])
     assert len(calls) == 1
 
 

@@ -71,7 +71,7 @@ def test_a_copy_of_the_lessons_alone_knows_what_is_pinned(tmp_path, monkeypatch)
 def test_the_extra_of_the_package_pins_what_requirements_pins_for_a_reader():
     import tomllib
 
-    for_tests = {"pytest", "pytest-xdist", "nbval", "ruff", "setuptools"}
+    for_tests = {"pytest", "pytest-xdist", "hypothesis", "nbval", "ruff", "setuptools"}
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     pinned = {
         line.replace('"', "'") for line in lines if "==" in line and line.partition("==")[0] not in for_tests

@@ -51,7 +51,7 @@ def test_no_file_of_the_package_is_missing_and_none_has_changed(installed):
 
 
 def test_it_gives_its_reader_the_lessons(installed, tmp_path):
-    code = "from lora_lab.__main__ import main; main(['mine', '--only-copy'])"
+    code = "from lora_lab.__main__ import copy_and_open; copy_and_open(['mine', '--only-copy'])"
     run(code, tmp_path, PYTHONPATH=str(installed))
     for name, kind in (("notebooks", "*.ipynb"), ("images", "figure_*.png")):
         here = {path.name: path.read_bytes() for path in (ROOT / name).glob(kind)}
