@@ -8,7 +8,7 @@ NOTEBOOKS ?= notebooks/*.ipynb
 # For example LESSONS="02 07" for the slides or handouts of two lessons.
 LESSONS ?=
 
-.PHONY: lab test notebooks minutes figures model runs bench site slides handouts pages-test browser-test lint clean
+.PHONY: lab test test-long notebooks minutes figures model runs bench site slides handouts pages-test browser-test lint clean
 
 lab: .venv/ready            ## open the course
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
@@ -16,6 +16,9 @@ lab: .venv/ready            ## open the course
 test: .venv/ready           ## run everything: style, package, every notebook
 	$(BIN)/ruff check . && $(BIN)/ruff format --check lora_lab tests
 	$(BIN)/pytest
+
+test-long: .venv/ready      ## what takes longer: lessons with other models, every cell run twice
+	$(BIN)/pytest tests/long_*.py
 
 notebooks: .venv/ready      ## run the lessons top to bottom and save their outputs (NOTEBOOKS=notebooks/03* for one)
 	HF_HOME=.no_cache OMP_NUM_THREADS=1 LORA_LAB_PROGRESS=off $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace \

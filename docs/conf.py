@@ -28,7 +28,7 @@ html_title = "LoRA, from the rank of a matrix to GPT-2"
 # What is a page
 root_doc = "README"
 MODEL = "lora_lab/story_gpt2/model/README"
-include_patterns = ["README.md", "notebooks/*.ipynb", "docs/teaching/*.md"]
+include_patterns = ["README.md", "notebooks/*.ipynb", "docs/*.md", "docs/teaching/*.md"]
 include_patterns += ["docs/package/*.rst", f"{MODEL}.md"]
 exclude_patterns = [".*", "build", "docs/node_modules", "**/.ipynb_checkpoints"]
 
@@ -71,7 +71,14 @@ notebooks/*
 :caption: For teachers
 
 docs/teaching/README
-docs/teaching/plans
+```
+
+```{toctree}
+:hidden:
+:glob:
+:caption: For maintainers
+
+docs/*
 ```
 
 ```{toctree}
@@ -79,6 +86,16 @@ docs/teaching/plans
 :caption: The package
 
 %s
+```
+"""
+
+TEACHING = """
+```{toctree}
+:hidden:
+:glob:
+
+plans
+[0-9]*
 ```
 """
 
@@ -105,6 +122,8 @@ def prepare(app, document, content):
         forms = {"slides": f"slides/{name}.html", "handout": f"handouts/notebooks/{name}.ipynb"}
         built = {form: path for form, path in forms.items() if (BESIDE / path).exists()}
         content[0] = json.dumps(page_of_lesson(lesson, built))
+    elif document == "docs/teaching/README":
+        content[0] += TEACHING
     elif document == root_doc:
         content[0] = link_names(content[0]) + contents()
 
