@@ -7,8 +7,10 @@ BIN := .venv/bin
 NOTEBOOKS ?= notebooks/*.ipynb
 # For example LESSONS="02 07" for the slides or handouts of two lessons.
 LESSONS ?=
+# For example MODULES="lora low_rank" for the mutants of two modules.
+MODULES ?=
 
-.PHONY: lab test test-long notebooks minutes figures model runs bench site slides handouts pages-test browser-test lint clean
+.PHONY: lab test test-long notebooks minutes figures model runs bench site slides handouts pages-test browser-test mutants lint clean
 
 lab: .venv/ready            ## open the course
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
@@ -58,6 +60,10 @@ pages-test: .venv/pages     ## build site and decks, and test what was built
 
 browser-test: .venv/pages   ## run every lesson in JupyterLab in a browser, and look at site and decks in it, too
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 0 tests/browser_lessons.py tests/built_pages.py
+
+mutants: .venv/ready        ## change the package in one place after another, and see whether the tests notice (hours)
+	$(BIN)/pip install --quiet $(PIP_FLAGS) cosmic-ray==8.7.0
+	$(BIN)/python tests/mutants.py $(MODULES)
 
 lint: .venv/ready           ## repair what ruff can repair
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format lora_lab tests

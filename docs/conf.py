@@ -51,7 +51,7 @@ autodoc_inherit_docstrings = False
 # How it looks, with nothing from the web
 html_theme = "furo"
 html_static_path = ["_static", "node_modules/mathjax/es5/tex-svg-full.js", str(DRAWN.parent)]
-html_css_files, html_js_files = ["site.css"], ["sliders.js"]
+html_css_files, html_js_files = ["site.css"], ["sliders.js", "keyboard.js"]
 mathjax_path = "tex-svg-full.js"
 mathjax3_config = {"svg": {"scale": 0.92}}  # as high as the letters around it
 html_copy_source = html_show_copyright = False

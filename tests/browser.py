@@ -11,7 +11,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
 AXE = ROOT / "docs" / "node_modules" / "axe-core" / "axe.min.js"
 SERIOUS = """async (where) => {
-  const { violations } = await axe.run(where, { resultTypes: ["violations"] });
+  const { violations } = await axe.run(where, { resultTypes: ["violations"], preload: false });
   return violations
     .filter(({ impact }) => impact === "serious" || impact === "critical")
     .map(({ id, nodes }) => `${id}: ${nodes.length}, such as ${nodes[0].html.slice(0, 120)}`);

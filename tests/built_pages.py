@@ -103,7 +103,8 @@ def test_a_page_shows_the_figures_and_folds_of_its_lesson(site, path):
 
 
 def test_a_page_loads_nothing_from_the_web_and_every_link_leads_somewhere(site):
-    pages = {path: Page(path) for path in site.rglob("*.html")}
+    """But for decks, which may have been built beside it."""
+    pages = {path: Page(path) for path in site.rglob("*.html") if path.parent.name != "slides"}
     assert len(pages) > 50
     faults = []
     for path, page in pages.items():
@@ -217,7 +218,7 @@ OVERFLOW = """async () => {
 @each_lesson
 def test_no_slide_overflows(decks, opened, path):
     page = opened(decks / f"{path.stem}.html")
-    assert page.evaluate("Reveal.getTotalSlides()") > 20
+    assert page.evaluate("Reveal.getTotalSlides()") >= 15
     assert page.evaluate(OVERFLOW) == []
     assert page.locator("[data-mml-node=merror]").count() == 0
 

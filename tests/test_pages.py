@@ -118,6 +118,16 @@ def test_cells_that_jupyterlab_folds_are_folded_on_the_site():
     assert [cell.metadata.get("tags") for cell in page.cells] == [["hide-input"], None]
 
 
+def test_a_lesson_links_to_its_other_forms_and_its_outputs_to_pages():
+    shown = new_output("display_data", {"text/markdown": "| [01](01_matrix_rank.ipynb) | [up](#The-map) |"})
+    lesson = new_notebook(cells=[new_markdown_cell("# 02"), new_code_cell("a", outputs=[shown])])
+    page = site.page_of_lesson(lesson, {"slides": "slides/02.html", "handout": "handouts/02.ipynb"})
+    assert page.cells[0].source.endswith(
+        'As <a href="../slides/02.html">slides</a> · <a href="../handouts/02.ipynb">handout</a>'
+    )
+    assert page.cells[1].outputs[0].data["text/markdown"] == "| [01](01_matrix_rank.html) | [up](#The-map) |"
+
+
 def test_the_names_of_the_package_become_links():
     assert site.link_names("see `lora_lab.lora`") == "see {py:obj}`lora_lab.lora`"
     assert site.link_names("`from lora_lab.lora import x` or ``lora_lab.lora``, `lora_lab`") == (

@@ -18,6 +18,9 @@ def page_of_lesson(notebook, other_forms=None):
             cell["metadata"].setdefault("tags", []).append("hide-input")
         if cell["cell_type"] == "markdown":
             cell["source"] = link_names("".join(cell["source"]))
+        for output in cell.get("outputs", []):
+            if "text/markdown" in output.get("data", {}):
+                output["data"]["text/markdown"] = link_pages("".join(output["data"]["text/markdown"]))
     if other_forms:
         links = [f'<a href="../{path}">{form}</a>' for form, path in other_forms.items()]
         notebook["cells"][0]["source"] += f"\n\nAs {' · '.join(links)}"
@@ -32,6 +35,11 @@ def jupyter_anchor(title):
 def link_names(markdown):
     """`lora_lab.lora` in backquotes becomes a reference to where Sphinx describes it."""
     return re.sub(r"(?<!`)`(lora_lab(?:\.\w+)+)`", r"{py:obj}`\1`", markdown)
+
+
+def link_pages(markdown):
+    """Links to other lessons become links to their pages; Sphinx does so in cells, and not in outputs."""
+    return re.sub(r"(\]\([\w-]+)\.ipynb", r"\1.html", markdown)
 
 
 def imported_names(notebook):

@@ -21,7 +21,7 @@ from lora_lab.training import evaluate
 # and on pirate stories: factors of two, and the best has a worse one on both sides. Rank 2 on all six, 4,608
 # numbers, is in `facts`.
 PLACES = {
-    "q, k, v, o": (ATTENTION_TARGETS, 5, (0.0025, 0.005, 0.01), (0.01, 0.02, 0.04)),
+    "q, k, v, o": (ATTENTION_TARGETS, 5, (0.005, 0.01, 0.02), (0.01, 0.02, 0.04)),
     "MLP": (("fc", "proj"), 4, (0.0025, 0.005, 0.01), (0.01, 0.02, 0.04)),
 }
 # (rank, alpha): rates. alpha = 2 r is in `facts`.
@@ -31,7 +31,7 @@ ALPHAS = {
 }
 # On facts: LoRA on all linear layers is in `facts`.
 VARIANTS = {
-    "PiSSA": (0.000625, 0.00125, 0.0025),
+    "PiSSA": (0.00125, 0.0025, 0.005),
     "random directions": (0.00125, 0.0025, 0.005),
     "DoRA": (0.00125, 0.0025, 0.005),
 }

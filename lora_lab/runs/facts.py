@@ -20,12 +20,12 @@ TASK = {"task": "facts", "stories": 3200, "steps": 200, "held_out": 400}
 SWEEPS = {
     ("biases", 0): (0.01, 0.02, 0.04),
     (LORA, 1): (0.005, 0.01, 0.02),
-    (LORA, 2): (0.0025, 0.005, 0.01),
+    (LORA, 2): (0.005, 0.01, 0.02),
     (LORA, 8): (0.00125, 0.0025, 0.005),
     (LORA, 64): (0.000625, 0.00125, 0.0025),
     ("full", 0): (0.00025, 0.0005, 0.001),
     (ATTENTION, 8): (0.0025, 0.005, 0.01),
-    ("last block", 0): (0.002, 0.004, 0.008),
+    ("last block", 0): (0.004, 0.008, 0.016),
 }
 SHORT = Setting(LORA, 0.005, 8, 16, task="facts", stories=160, steps=10, held_out=40)  # quickly made again
 
