@@ -319,3 +319,15 @@ def test_heights_grow_with_what_is_there():
     assert (
         heights.picture_height((2400, 1000)) == 500 and heights.picture_height((100, 9999)) == heights.PICTURE
     )
+
+
+def test_a_text_that_a_cell_shows_is_as_high_as_one_that_is_written():
+    shown = nbformat_output("# A card\n\n| a |\n|---|\n| b |")
+    assert heights.output_height(shown) == 8 + sum(
+        map(heights.block_height, ("# A card", "| a |\n|---|\n| b |"))
+    )
+
+
+def nbformat_output(markdown):
+    """An output that shows a text in markdown."""
+    return new_output("display_data", {"text/plain": "<a text>", "text/markdown": markdown})

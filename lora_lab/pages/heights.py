@@ -66,6 +66,8 @@ def output_height(output):
     moved = re.search(r'width="(\d+)" height="(\d+)"', shown)
     if moved:
         return picture_height((int(moved[1]), int(moved[2]))) + 36 * shown.count("<label>") + 8
+    if "text/markdown" in data:
+        return sum(map(block_height, re.split(r"\n\n+", data["text/markdown"].strip()))) + 8
     return CODE_LINE * line_count(output.get("text") or data.get("text/plain", ""), CODE_LETTERS) + 8
 
 
