@@ -321,13 +321,10 @@ def test_heights_grow_with_what_is_there():
     )
 
 
-def test_a_text_that_a_cell_shows_is_as_high_as_one_that_is_written():
-    shown = nbformat_output("# A card\n\n| a |\n|---|\n| b |")
-    assert heights.output_height(shown) == 8 + sum(
-        map(heights.block_height, ("# A card", "| a |\n|---|\n| b |"))
+def test_the_height_of_a_text_that_a_cell_shows_is_that_of_its_parts():
+    text, table = "a" * 200, "| a |\n|---|\n| b |"
+    shown = new_output(
+        "display_data", {"text/plain": "<a text>", "text/markdown": f"# A\n\n{text}\n\n{table}"}
     )
-
-
-def nbformat_output(markdown):
-    """An output that shows a text in markdown."""
-    return new_output("display_data", {"text/plain": "<a text>", "text/markdown": markdown})
+    parts = heights.block_height(text) + heights.block_height(table)
+    assert heights.output_height(shown) == pytest.approx(8 + 42 + heights.SHOWN * parts)

@@ -19,6 +19,7 @@ CODE_LINE, CODE_LETTERS = 23, 112
 TABLE_LINE, TABLE_LETTERS = 22, 120
 PICTURE = 520  # no picture is higher
 FOLDED = 36  # the word "code"
+SHOWN = 0.76  # of a text that a cell shows, beside one that is written: its letters are smaller
 
 
 def height(piece):
@@ -67,7 +68,8 @@ def output_height(output):
     if moved:
         return picture_height((int(moved[1]), int(moved[2]))) + 36 * shown.count("<label>") + 8
     if "text/markdown" in data:
-        return sum(map(block_height, re.split(r"\n\n+", data["text/markdown"].strip()))) + 8
+        blocks = re.split(r"\n\n+", data["text/markdown"].strip())
+        return sum(42 if block.startswith("#") else SHOWN * block_height(block) for block in blocks) + 8
     return CODE_LINE * line_count(output.get("text") or data.get("text/plain", ""), CODE_LETTERS) + 8
 
 
