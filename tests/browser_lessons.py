@@ -71,11 +71,11 @@ def numbers(request):
     """A dict that each lesson puts its numbers into; at the end they are shown as a table."""
     found = {}
     yield found
-    report = request.config.pluginmanager.get_plugin("terminalreporter")
-    report.write_line("")
-    report.write_line(f"{'in JupyterLab':30}" + "".join(f"{name:>10}" for name in COLUMNS))
+    rows = [f"{'in JupyterLab':30}" + "".join(f"{name:>10}" for name in COLUMNS)]
     for lesson, row in found.items():
-        report.write_line(f"{lesson:30}" + "".join(f"{row[name]:>10}" for name in COLUMNS))
+        rows.append(f"{lesson:30}" + "".join(f"{row[name]:>10}" for name in COLUMNS))
+    with request.config.pluginmanager.get_plugin("capturemanager").global_and_fixture_disabled():
+        print("", *rows, sep="\n")
 
 
 @pytest.fixture
