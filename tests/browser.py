@@ -10,6 +10,20 @@ from notebook_rules import ROOT
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
 AXE = ROOT / "docs" / "node_modules" / "axe-core" / "axe.min.js"
+# What MathJax could not set: it marks a mistake, and writes a macro that it does not know in red.
+NOT_SET = "[data-mml-node=merror], mjx-container mtext[mathcolor=red]"
+RAW = """(where) => {
+  const found = [];
+  for (const part of document.querySelectorAll(where)) {
+    const walk = document.createTreeWalker(part, NodeFilter.SHOW_TEXT);
+    while (walk.nextNode()) {
+      const { parentElement, nodeValue } = walk.currentNode;
+      const code = parentElement.closest("code, pre, mjx-container, script, style");
+      if (!code && /\\$\\S[^$]*\\$/.test(nodeValue)) found.push(nodeValue);
+    }
+  }
+  return found;
+}"""
 SERIOUS = """async (where) => {
   const { violations } = await axe.run(where, { resultTypes: ["violations"], preload: false });
   return violations
@@ -42,14 +56,15 @@ def watch(page, home=None, known=lambda text: False):
         if not known(text):
             faults.append(f"{kind}: {text[:300]}")
 
-    def requested(request):
-        address = urlsplit(request.url)
+    def requested(something):
+        address = urlsplit(something.url)
         if address.scheme in ("http", "https", "ws", "wss") and address.netloc != home:
-            faults.append(f"request to outside: {request.url[:200]}")
+            faults.append(f"request to outside: {something.url[:200]}")
 
     page.on("console", lambda message: message.type == "error" and note("console", message.text))
     page.on("pageerror", lambda error: note("error", str(error)))
     page.on("request", requested)
+    page.on("websocket", requested)
     return faults
 
 

@@ -21,7 +21,7 @@ SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # every cell is in the page
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
-COLUMNS = ("seconds", "cells", "formulas", "pictures", "links", "moves")
+COLUMNS = ("seconds", "cells", "formulas", "pictures", "links", "moves", "outside", "console", "axe")
 
 IN_PAGE = (ROOT / "tests" / "in_jupyterlab.js").read_text(encoding="utf-8")
 
@@ -84,7 +84,7 @@ def page(browser, lab):  # noqa: F811
     context = browser.new_context(viewport={"width": 1400, "height": 1000}, service_workers="block")
     opened = context.new_page()
     opened.set_default_timeout(60_000)
-    faults = watch(opened, lab)
+    opened.faults = faults = watch(opened, lab)
     yield opened
     context.close()
     assert not faults, "\n".join(faults)
@@ -126,14 +126,16 @@ def test_a_lesson_runs_and_looks_right_in_jupyterlab(path, page, lab, numbers):
     run_all(page)
     seconds = time.perf_counter() - began
     seen = page.evaluate("lesson.seen()")
+    moved, still = move_sliders(page)
+    found = serious_findings(page, [".jp-RenderedMarkdown", ".jp-OutputArea-output"])
+    outside = sum("outside" in fault for fault in page.faults)
+    numbers[path.stem] = seen | {"seconds": round(seconds), "moves": moved, "axe": len(found)}
+    numbers[path.stem] |= {"outside": outside, "console": len(page.faults) - outside}
     assert not seen["errors"] and not seen["warnings"]
     assert not seen["notSet"] and (seen["formulas"] > 0 or "$" not in str(read(path)))
     assert not seen["blank"] and seen["pictures"] >= contents(read(path))["figures"]
     assert not seen["dead"]
     for address in set(seen["files"]):
         assert page.request.get(address).ok, address
-    moved, still = move_sliders(page)
     assert not still and moved >= contents(read(path))["sliders"]
-    found = serious_findings(page, [".jp-RenderedMarkdown", ".jp-OutputArea-output"])
     assert not found, "\n".join(found)
-    numbers[path.stem] = {**seen, "seconds": round(seconds), "moves": moved}

@@ -10,12 +10,12 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from browser import browser, serious_findings, watch  # noqa: F401
+from browser import NOT_SET, RAW, browser, serious_findings, watch  # noqa: F401
 from notebook_rules import ROOT, contents, drawn_pictures, its_links_lead_somewhere, outputs, read
 
 from lora_lab.pages.handouts import write_handouts
 from lora_lab.pages.lessons import has_tag, is_folded, lesson_paths
-from lora_lab.pages.sliders import run_and_draw
+from lora_lab.pages.sliders import DRAWN, run_and_draw
 from lora_lab.pages.slides import copy_what_decks_load, write_deck
 
 PATHS = lesson_paths()
@@ -163,8 +163,11 @@ def opened(browser):  # noqa: F811
 def test_a_page_can_be_read_by_everyone_and_its_sliders_move_by_the_keyboard(site, opened, path):
     page = opened(site / "notebooks" / f"{path.stem}.html")
     assert page.locator("mjx-container").count() > 0 or "$" not in str(read(path))
-    assert page.locator("[data-mml-node=merror]").count() == 0
+    assert page.locator(NOT_SET).count() == 0
+    assert page.evaluate(RAW, "article") == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    if (DRAWN / path.stem / "index.json").exists():
+        assert page.locator(".slider").count() == contents(read(path))["sliders"]
     for place in range(page.locator(".slider").count()):
         slider = page.locator(".slider").nth(place)
         for control in slider.locator("input").all():
@@ -189,7 +192,7 @@ def test_a_slider_moves_by_the_keyboard(site, opened):
 def test_formulas_are_set_and_the_search_answers(site, opened):
     page = opened(site / "notebooks" / "02_svd.html")
     assert page.locator("mjx-container").count() > 100
-    assert page.locator("[data-mml-node=merror]").count() == 0
+    assert page.locator(NOT_SET).count() == 0
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.locator(".sidebar-search").fill("eckart")
     page.locator(".sidebar-search").press("Enter")
@@ -220,7 +223,7 @@ def test_no_slide_overflows(decks, opened, path):
     page = opened(decks / f"{path.stem}.html")
     assert page.evaluate("Reveal.getTotalSlides()") >= 15
     assert page.evaluate(OVERFLOW) == []
-    assert page.locator("[data-mml-node=merror]").count() == 0
+    assert page.locator(NOT_SET).count() == 0
 
 
 def test_a_deck_has_sliders_and_code_that_unfolds_over_the_slide(decks, opened):
