@@ -6,7 +6,18 @@ import re
 from urllib.parse import unquote
 
 import pytest
-from notebook_rules import NOTEBOOKS, ROOT, anchors, output_texts, outputs, read
+from notebook_rules import (
+    NOTEBOOKS,
+    ROOT,
+    anchors,
+    computed_numbers,
+    output_texts,
+    outputs,
+    read,
+    without_code,
+)
+from numbers_in_prose import claims
+from planted_mistakes import PLANTED
 
 TEACHING = ROOT / "docs" / "teaching"
 PAGES = sorted(TEACHING.glob("[0-9]*.md"))
@@ -18,6 +29,7 @@ PARTS = [
     "Cut",
     "The machine",
 ]
+PERIODS = (45, 30, 20)  # a lesson's page says how to fill each
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 
@@ -30,6 +42,11 @@ def parts(page):
 def minutes(text):
     """The first column of the tables in a text."""
     return [int(number) for number in re.findall(r"^\| (\d+) \|", text, re.M)]
+
+
+def lesson_of(page):
+    """The lesson that a page is about."""
+    return read(NOTEBOOKS / f"{page.stem}.ipynb")
 
 
 def test_every_lesson_has_a_page_of_the_same_parts():
@@ -46,15 +63,38 @@ def test_a_period_has_45_minutes_and_an_exercise(page):
     assert re.search(r"exercise|questions", timetable)
 
 
-def test_the_plans_add_up():
+@each_page
+def test_an_exercise_has_at_least_the_minutes_that_the_lesson_gives_it(page):
+    text = "\n".join(cell.source for cell in lesson_of(page).cells if cell.cell_type == "markdown")
+    asked = dict(re.findall(r"^### Exercise ([\d.]+) .*\b(\d+) minutes?\)", text, re.M))
+    for given, exercise in re.findall(
+        r"^\| (\d+) \| exercise ([\d.]+),", page.read_text(encoding="utf-8"), re.M
+    ):
+        assert int(given) >= int(asked[exercise]), exercise
+    for exercise in re.findall(
+        rf"\b[Ee]xercise ({page.stem[:2].lstrip('0')}\.\d)", page.read_text(encoding="utf-8")
+    ):
+        assert exercise in asked
+
+
+@each_page
+def test_a_cut_has_the_minutes_that_it_says(page):
+    cuts = dict(re.findall(r"^- \*\*(\d+) minutes:\*\* (.+)$", parts(page)["Cut"], re.M))
+    assert [int(length) for length in cuts] == [*PERIODS[1:]]
+    for length, kept in cuts.items():
+        assert sum(int(one) for one in re.findall(r"(?:^|; )(\d+) ", kept)) == int(length), kept
+
+
+def test_the_plans_add_up_and_follow_from_the_pages():
     plans = parts(TEACHING / "plans.md")
     assert list(plans) == ["90 minutes", "Half a day", "Four weeks", "A term"]
     assert sum(minutes(plans["90 minutes"])) == 90
     assert sum(minutes(plans["Half a day"])) == int(re.match(r"\s*(\d+) minutes", plans["Half a day"])[1])
+    assert {*minutes(plans["90 minutes"]), *minutes(plans["Half a day"])} <= {*PERIODS}
     sessions = re.findall(r"^\| \d \|.*?\|(.*?)\|", plans["Four weeks"], re.M)
-    assert [sum(map(int, re.findall(r"\b(\d+) (?:minutes )?of \[", session))) for session in sessions] == [
-        90
-    ] * 4
+    taken = [[int(one) for one in re.findall(r"\b(\d+) (?:minutes )?of \[", session)] for session in sessions]
+    assert [sum(session) for session in taken] == [90] * 4
+    assert all({*session} <= {*PERIODS} for session in taken)
     assert minutes(plans["A term"]) == list(range(1, 15))
 
 
@@ -76,12 +116,20 @@ def test_every_link_leads_somewhere(page):
 
 
 @each_page
-def test_what_a_page_quotes_is_what_the_lesson_prints(page):
-    lesson = read(NOTEBOOKS / f"{page.stem}.ipynb")
+def test_what_a_page_quotes_stands_in_the_lesson(page):
+    lesson = lesson_of(page)
     printed = " ".join(text for _, output in outputs(lesson) for text in output_texts(output).values())
     source = " ".join(cell.source for cell in lesson.cells)
-    known = " ".join(f"{printed} {source}".split())
-    quotes = re.findall(r"`([^`]+)`", parts(page)["Ask before you show"])
-    assert len(quotes) >= 1
-    for quote in quotes:
+    mistakes = " ".join(code for planted in PLANTED.values() for code, _ in planted)
+    known = " ".join(f"{printed} {source} {mistakes}".split())
+    assert "`" in parts(page)["Ask before you show"]
+    for quote in re.findall(r"`([^`]+)`", page.read_text(encoding="utf-8")):
         assert " ".join(quote.split()) in known, quote
+
+
+@each_page
+def test_the_numbers_of_a_page_were_computed_in_the_lesson(page):
+    computed = computed_numbers(lesson_of(page))
+    text = without_code(page.read_text(encoding="utf-8"))
+    for claim in claims(re.sub(rf"\b{page.stem[:2]}\.[1-4]\b", "", text)):  # its exercises
+        assert claim.is_among(computed), claim.text
