@@ -1,9 +1,9 @@
 """LinearWithFastLoRA: the layer of lesson 05 with the same numbers, in less time and memory. Lesson 06, Going
 further.
 
-PyTorch's autograd keeps what each product will need and makes a new tensor for each sum. Written as one node,
+PyTorch's autograd makes a new tensor of the output's size for each product and each sum. Written as one node,
 with its gradient by hand, the layer adds the update to the dense output in place, and keeps x (tokens, in)
-and x A^T (tokens, r), nothing of the size of the output.
+and x A^T (tokens, r).
 """
 
 import torch
@@ -39,7 +39,8 @@ class LinearWithFastLoRA(LinearWithLoRA):
     """`LinearWithLoRA` with the forward pass as one node of the graph: equal to it within rounding.
 
     It has no dropout, one precision (RuntimeError under autocast, and for an x of another dtype), no gradient
-    of its gradient (RuntimeError, from PyTorch), and a frozen base that is a dense layer and not four bits.
+    of its gradient (RuntimeError, from PyTorch), and a base that is frozen and dense (RuntimeError for one
+    that is trained, or in four bits).
     """
 
     def __init__(self, base, rank, alpha):
@@ -51,6 +52,11 @@ class LinearWithFastLoRA(LinearWithLoRA):
             raise RuntimeError(
                 f"the fast layer computes in one precision, {W0.dtype}, without autocast, and got {x.dtype}: "
                 "convert the model, or use LinearWithLoRA"
+            )
+        if W0.requires_grad or not isinstance(self.base.weight, torch.nn.Parameter):
+            raise RuntimeError(
+                "the fast layer needs a dense base that is frozen: this one is trained or in four bits, so "
+                "use LinearWithLoRA"
             )
         rows = x.reshape(-1, x.shape[-1])
         y = DenseWithUpdate.apply(rows, W0, self.base.bias, lora.A, lora.B, lora.scale)

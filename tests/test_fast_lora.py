@@ -11,6 +11,7 @@ from lora_lab.fast_lora import LinearWithFastLoRA
 from lora_lab.lora import LinearWithLoRA
 from lora_lab.memory import activation_bytes
 from lora_lab.merging import merge, unmerge
+from lora_lab.quantized_layers import LinearNF4
 
 
 def pair(base, rank=4, alpha=6):
@@ -90,6 +91,16 @@ def test_what_it_cannot_do_is_refused_in_a_sentence():
     (gradient,) = torch.autograd.grad(fast(x).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="differentiate twice"):
         gradient.sum().backward()
+
+
+def test_a_base_that_is_trained_or_in_four_bits_is_refused():
+    """Its gradient would be lost, or its weight kept dequantised."""
+    _, fast = pair(BASES["linear"])
+    fast.base.weight.requires_grad_(True)
+    with pytest.raises(RuntimeError, match="frozen: this one is trained or in four bits"):
+        fast(torch.randn(5, 20))
+    with pytest.raises(RuntimeError, match="in four bits"):
+        LinearWithFastLoRA(LinearNF4(nn.Linear(64, 12)), 2, 2)(torch.randn(5, 64))
 
 
 def test_a_compiled_model_may_call_it():

@@ -12,6 +12,11 @@ from lora_lab.story_gpt2.parts import labels_by_part
 from lora_lab.training import IGNORED, evaluate
 
 LEARNED, KEPT, SIZE, RUNS = 0.9, 0.1, 0.1, 4  # what is asked of an adapter, and the budget
+TRAINING, HELD_OUT = (
+    640,
+    600,
+)  # texts: the lesson trains on the first, measures on 400 of the others, and so does
+# the last checker on the rest
 
 
 @checker
@@ -29,6 +34,11 @@ def check_tell(tell):
         return "called again for more texts it tells other ones: draw with a fixed seed, in a fixed order"
     if set(tell(60, False)[0]) & set(texts):
         return "some held-out texts are among those that are trained on: nothing could be measured with them"
+    for held_out, wanted in ((False, TRAINING), (True, HELD_OUT)):
+        told = len(tell(wanted, held_out)[0])
+        if told < wanted:
+            kind = "held-out texts" if held_out else "texts to train on"
+            return f"the lesson needs {wanted} {kind}, and there are {told}: more lines, or more sentences"
     ids, labels = encode_texts(texts)
     loss = evaluate(load_gpt2(), ids, labels)
     floor = 0 if nats is None else sum(nats) / (labels[:, 1:] != IGNORED).sum().item()
@@ -50,6 +60,8 @@ def check_plan(plan):
         return f"the budget is {RUNS} runs, and one rate is no sweep; yours has {len(rates)}"
     if any(not 1.5 <= high / low <= 5 for low, high in pairwise(rates)):
         return "rates a factor of two to four apart: nearer ones cost runs, farther ones jump over the best"
+    if rates[0] > 0.02:
+        return "all of these are too large: beyond 0.02 even a small LoRA falls apart (lesson 10)"
     if rates[-1] < 2e-3:
         return "all of these are rates of full fine-tuning: LoRA wants larger ones (lesson 10)"
     model = apply_lora_to_gpt2(load_gpt2(), plan["rank"], plan["alpha"], tuple(plan["targets"]))
