@@ -553,6 +553,10 @@ PLANTED = {
     ],
     "check_control": [
         (
+            "def excess_energy(update, rank):\n    control = np.random.default_rng(1).normal(size=(64, 64))\n    return top_energy(update, rank) - top_energy(control, rank)",
+            "same shape",
+        ),
+        (
             "def excess_energy(update, rank):\n    return top_energy(update, rank)",
             "subtract that",
         ),
@@ -783,6 +787,10 @@ PLANTED = {
     ],
     # lesson 15
     "check_tell": [
+        (
+            "def my_tell(n, held_out):\n    texts, nats = samples('pirate', min(n, 100), seed=1, held_out=held_out)\n    return texts, nats",
+            "100: more",
+        ),
         ("def my_tell(n, held_out):\n    return samples('pirate', n, seed=1)[0]", "return two things"),
         (
             "def my_tell(n, held_out):\n    return samples('pirate', n, seed=1)",
@@ -808,6 +816,7 @@ PLANTED = {
         ),
     ],
     "check_plan": [
+        ("my_plan = dict(targets='qv', rank=2, alpha=4, rates=(1.0, 2.0))", "too large"),
         ("my_plan = {'targets': 'qv', 'rank': 2, 'rates': (0.01, 0.02)}", "with the keys"),
         ("my_plan = dict(targets='qv', rank=2, alpha=4, rates=(0.01,))", "one rate is no sweep"),
         ("my_plan = dict(targets='qv', rank=2, alpha=4, rates=(0.001, 0.1))", "jump over the best"),
