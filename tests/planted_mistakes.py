@@ -828,6 +828,7 @@ PLANTED = {
     ],
     "check_adapter": [
         ("my_adapter = Path(tempfile.mkdtemp())", "your code stopped"),
+        ("my_adapter = folder\ndef my_tell(n, held_out): ...", "first write stories"),
         (
             "my_adapter = Path(tempfile.mkdtemp())\n"
             "save_adapter(apply_lora_to_gpt2(load_gpt2(), rank=1, alpha=2), my_adapter)",

@@ -5,18 +5,14 @@ from itertools import pairwise
 from pathlib import Path
 
 from lora_lab.adapters import load_adapter, save_adapter
-from lora_lab.checks import NotAttempted, attempt, checker, is_blank
+from lora_lab.checks import attempt, checker, is_blank
 from lora_lab.gpt2 import apply_lora_to_gpt2, load_gpt2
 from lora_lab.story_gpt2.batches import encode_texts
 from lora_lab.story_gpt2.parts import labels_by_part
 from lora_lab.training import IGNORED, evaluate
 
 LEARNED, KEPT, SIZE, RUNS = 0.9, 0.1, 0.1, 4  # what is asked of an adapter, and the budget
-TRAINING, HELD_OUT = (
-    640,
-    600,
-)  # texts: the lesson trains on the first, measures on 400 of the others, and so does
-# the last checker on the rest
+TRAINING, HELD_OUT = 640, 600  # texts: of the held-out ones the lesson takes 400, and the last checker 200
 
 
 @checker
@@ -77,9 +73,10 @@ def check_plan(plan):
 @checker
 def check_adapter(folder, tell, full_loss):
     """Exercise 15.3: the saved adapter on a fresh base, and stories that it has not met."""
-    if is_blank(folder):
-        raise NotAttempted
-    data = encode_texts(tell(600, True)[0][400:])
+    told = tell(HELD_OUT, True)
+    if is_blank(told):
+        return "it has learned pirate speech, which was the example: first write stories of your own (15.1)"
+    data = encode_texts(told[0][400:])
     plain, parts = labels_by_part(200)
     base, adapted = load_gpt2(), load_adapter(load_gpt2(), folder)
     learned = (evaluate(base, *data) - evaluate(adapted, *data)) / (evaluate(base, *data) - full_loss)
