@@ -7,7 +7,7 @@ import pytest
 
 from lora_lab.adapters import load_adapter
 from lora_lab.gpt2 import load_gpt2
-from lora_lab.runs import at_best, lowest, read_runs, runs_of, share_of_way
+from lora_lab.runs import at_best, read_runs, runs_of, share_of_way
 from lora_lab.runs.fine_tuning import (
     ALONG,
     HELD_OUT,
@@ -16,8 +16,9 @@ from lora_lab.runs.fine_tuning import (
     QUESTIONS,
     RATES,
     SHORT,
-    settings_at_best_rates,
+    settings_along,
     settings_of_registers,
+    settings_of_seeds,
 )
 from lora_lab.runs.methods import METHODS
 from lora_lab.runs.one_run import losses_by_part
@@ -25,7 +26,7 @@ from lora_lab.story_gpt2.batches import floor_per_token, story_data
 from lora_lab.training import evaluate
 
 STORED = read_runs("fine_tuning")
-COUNTS = {"sweeps": 27, "seeds": 18, "along": 6, "short": 1}
+COUNTS = {"sweeps": 27, "seeds": 54, "along": 6, "short": 1}
 
 
 def best_three(method):
@@ -35,7 +36,8 @@ def best_three(method):
 def test_no_run_is_missing_and_none_is_there_twice():
     asked = {
         "sweeps": settings_of_registers(),
-        **settings_at_best_rates(STORED["sweeps"]),
+        "seeds": settings_of_seeds(),
+        "along": settings_along(STORED["sweeps"] + STORED["seeds"]),
         "short": [SHORT],
     }
     assert {part: len(settings) for part, settings in asked.items()} == COUNTS
@@ -47,19 +49,18 @@ def test_no_run_is_missing_and_none_is_there_twice():
 
 def test_every_best_rate_has_a_worse_one_on_both_sides():
     for method, rates in RATES.items():
-        best = lowest(runs_of(STORED["sweeps"], method=method), "chosen")["rate"]
-        assert rates[0] < best < rates[-1], method
+        best = best_three(method)
+        assert rates[0] < best[0]["rate"] < rates[-1], method
+        assert [run["seed"] for run in best] == [0, 1, 2], method
 
 
-def test_after_the_sweeps_each_method_goes_on_at_its_best_by_the_half_that_is_not_reported():
+def test_the_runs_along_training_are_at_the_best_by_the_half_that_is_not_reported():
     made = [
         setting.asked() | {"chosen": setting.rate, "pirate": -setting.rate}
         for setting in settings_of_registers()
     ]
-    for setting in settings_at_best_rates(made)["along"]:
+    for setting in settings_along(made):
         assert setting.rate == RATES[setting.method][0]
-    rates = {setting.rate for setting in settings_at_best_rates(made)["seeds"] if setting.method == "biases"}
-    assert rates == {RATES["biases"][0]}
 
 
 def test_the_base_and_the_floor_are_those_of_the_model_and_the_stories():

@@ -1,9 +1,8 @@
 """The runs of lesson 10 that take longer than a lesson should.
 
-Five ways to fine-tune on stories of the new register, each with five or six rates, and with three seeds at
-its best rate; full fine-tuning and LoRA, whose rates the lesson compares, also at the rates beside it. A run
-measures the loss on pirate stories that it has not seen, and on plain ones by the kind of word. The same runs
-cut short show how these losses move along training.
+Five ways to fine-tune on stories of the new register, each with five or six rates and three seeds. A run
+measures the loss on pirate stories that it has not seen, and on plain ones by the kind of word. Runs at the
+best rates, cut short, show how these losses move along training.
 """
 
 import time
@@ -13,7 +12,7 @@ import torch
 
 from lora_lab.adapters import save_adapter
 from lora_lab.gpt2 import MODEL_NAME, apply_lora_to_gpt2, load_gpt2, random_gpt2_small
-from lora_lab.runs import DATA, lowest, runs_of
+from lora_lab.runs import DATA, at_best
 from lora_lab.runs.methods import ALPHA, LORA_TARGETS, METHODS, RANK, make_trainable
 from lora_lab.runs.one_run import SEEDS, Setting, in_parallel, losses_by_part, train_run
 from lora_lab.story_gpt2.batches import floor_per_token, story_data
@@ -42,23 +41,21 @@ def measure_registers(setting):
 
 
 def settings_of_registers():
-    """What is run first: a sweep of the rate for every method."""
+    """What is run first: a sweep of the rate for every method, one seed."""
     return [Setting(method, rate, held_out=HELD_OUT) for method in METHODS for rate in RATES[method]]
 
 
-def settings_at_best_rates(sweeps):
-    """What is run next, by part, after the runs `sweeps`: two more seeds, and the runs cut short. Since the
-    rate is the same at every step after the warm-up, a run of 25 steps is the beginning of a run of 100.
+def settings_of_seeds():
+    """The same with two more seeds."""
+    return [replace(setting, seed=seed) for setting in settings_of_registers() for seed in SEEDS[1:]]
+
+
+def settings_along(runs):
+    """What is run next: full fine-tuning and LoRA at the best rate of `runs`, cut short. Since the rate is
+    the same at every step after the warm-up, a run of 25 steps is the beginning of a run of 100.
     """
-    best = {method: lowest(runs_of(sweeps, method=method), "chosen")["rate"] for method in METHODS}
-    seeds, along = [], []
-    for method in METHODS:
-        two = method in ("full", LORA)
-        rates = [best[method] * factor for factor in ((0.5, 1, 2) if two else (1,))]
-        settings = [Setting(method, rate, held_out=HELD_OUT) for rate in rates]
-        seeds += [replace(setting, seed=seed) for setting in settings for seed in SEEDS[1:]]
-        along += [replace(settings[1], steps=steps) for steps in ALONG] if two else []
-    return {"seeds": seeds, "along": along}
+    best = {method: at_best(runs, method=method)[0]["rate"] for method in ("full", LORA)}
+    return [Setting(*pair, steps=steps, held_out=HELD_OUT) for pair in best.items() for steps in ALONG]
 
 
 def step_times(steps=10):
@@ -100,9 +97,11 @@ def train_questions(folder):
 def fine_tuning_runs():
     """Make everything anew: what is stored, as a dict; and the adapter that answers questions."""
     times = step_times()  # first, while nothing else is running
-    runs = {"sweeps": in_parallel(settings_of_registers(), measure_registers)}
-    for part, settings in settings_at_best_rates(runs["sweeps"]).items():
-        runs[part] = in_parallel(settings, measure_registers)
+    runs = {
+        "sweeps": in_parallel(settings_of_registers(), measure_registers),
+        "seeds": in_parallel(settings_of_seeds(), measure_registers),
+    }
+    runs["along"] = in_parallel(settings_along(runs["sweeps"] + runs["seeds"]), measure_registers)
     runs["short"] = in_parallel([SHORT], measure_registers)
     torch.set_num_threads(1)
     train_questions(QUESTIONS)
