@@ -1,96 +1,230 @@
-"""Does the regression run notice a mistake? `make mutants` changes the package in one place after another, an
-operator, a number, a condition, as cosmic-ray does it, in a copy of the course. It runs the unit tests of the
-changed module, and where they stay green its lessons. What no test notices is printed.
+"""Does the regression run notice a mistake? `make mutants` changes the package in one place after another: an
+operator, a number, a condition, as cosmic-ray changes them. The unit tests of the changed module
+are to fail; where they stay green, its lessons. What nobody notices is printed.
 
-`python tests/mutants.py lora low_rank` takes two modules. A session that was stopped goes on where it was.
+Each mutant is a fork of a process that has imported what is slow to import, so most take a second or two.
+No file is changed: the mutant is what `import` finds. Results go to build/mutants, and a run that was stopped
+goes on where it was; when a module or its tests change, its mutants are tried again.
+
+`python tests/mutants.py lora low_rank` takes two modules, `--sample 60 checks` sixty mutants of a package.
 """
 
+import argparse
+import contextlib
+import hashlib
+import importlib.abc
+import importlib.util
 import json
 import os
-import shutil
+import random
+import re
+import signal
 import subprocess
 import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from notebook_rules import ROOT
-
-COPY = ROOT / "build" / "mutants"
-NOT_COPIED = shutil.ignore_patterns(".*", "build", "node_modules", "__pycache__", "*.egg-info")
-SECONDS = 300  # for the tests of one mutant
-# The core, with the unit tests and the lessons that are to notice a change.
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "build" / "mutants"
+WORKERS = 2
+# Each module with the unit tests and the lessons that are to notice a change.
 MODULES = {
     "low_rank": (("low_rank", "properties"), ("01", "02")),
     "lora": (("lora", "properties"), ("05",)),
-    "merging": (("merging",), ("06",)),
+    "merging": (("merging", "fine_tuning"), ("06",)),
     "attention": (("attention",), ("08",)),
     "counting": (("counting",), ("09",)),
     "memory": (("memory",), ("04",)),
     "training": (("training",), ("10",)),
     "quantization": (("quantization", "properties"), ("13",)),
+    "quantized_layers": (("quantization",), ("14",)),
     "loftq": (("loftq",), ("14",)),
     "random_subspace": (("random_subspace",), ("11",)),
     "fast_lora": (("fast_lora",), ("06",)),
-    "images": (("images", "properties"), ("03",)),
+    "images": (("images", "properties", "own_picture"), ("03",)),
+    "spectra": (("spectra", "why_low_rank"), ("11",)),
+    "variants": (("variants", "adapter_variants"), ("12",)),
+    "gpt2": (("gpt2", "device", "methods"), ("07", "08")),
 }
-CONFIG = """
-[cosmic-ray]
-module-path = "lora_lab/{module}.py"
-timeout = {seconds}
-excluded-modules = []
-test-command = "{command}"
+SAMPLED = {
+    "adapters": (("adapters", "adapter_files", "adapter_variants", "properties"), ("10",)),
+    "runs": (
+        ("runs", "facts", "choosing", "fine_tuning", "why_low_rank", "methods"),
+        ("10", "11", "12", "14"),
+    ),
+    "drawing": (("drawing", "statements", "diagrams"), ("02", "12")),
+    "checks": (("checks", "progress", "grading"), ()),
+    "story_gpt2": (("batches", "language", "parts", "pretraining"), ("10",)),
+}
+SLOW = "numpy torch transformers.models.gpt2.modeling_gpt2 transformers.models.gpt2.tokenization_gpt2 peft"
+SLOW += " bitsandbytes matplotlib.pyplot PIL.Image hypothesis nbformat nbclient ipywidgets anywidget psutil"
+SLOW += (
+    " safetensors.torch pytest xdist nbval.plugin hypothesis.strategies transformers.trainer scipy.special"
+)
 
-[cosmic-ray.distributor]
-name = "local"
-"""
+
+class MutantFinder(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+    """Makes `import` find `source` for the module `name`, which is in the file `path`."""
+
+    def __init__(self, name, path, source):
+        self.name, self.path, self.source = name, path, source
+
+    def find_spec(self, name, path=None, target=None):
+        if name == self.name:
+            return importlib.util.spec_from_loader(
+                name, self, origin=self.path, is_package=Path(self.path).name == "__init__.py"
+            )
+
+    def get_source(self, name):
+        return self.source
+
+    def exec_module(self, module):
+        module.__file__ = self.path
+        exec(compile(self.source, self.path, "exec"), module.__dict__)
 
 
-def tests_of(module):
-    """The command that is to fail on every mutant of `module`."""
-    units, lessons = MODULES[module]
-    run = f"{sys.executable} -m pytest -n 0 -x -q -p no:cacheprovider"
-    files = " ".join(f"tests/test_{unit}.py" for unit in units)
-    notebooks = " ".join(
-        str(p.relative_to(ROOT)) for n in lessons for p in ROOT.glob(f"notebooks/{n}_*.ipynb")
+def find_mutant():
+    """For a process of its own, such as a notebook's kernel: put the mutant of `LORA_LAB_MUTANT` there."""
+    sys.meta_path.insert(0, MutantFinder(*json.loads(Path(os.environ["LORA_LAB_MUTANT"]).read_text())))
+
+
+def mutants_of(path):
+    """(line, change, changed source) for each place and operator of cosmic-ray; each source once."""
+    from cosmic_ray.ast import ast_nodes, get_ast
+    from cosmic_ray.mutating import mutate_code
+    from cosmic_ray.plugins import get_operator, operator_names
+
+    source, seen = path.read_text(encoding="utf-8"), set()
+    lines = source.splitlines()
+    for name in operator_names():
+        if get_operator(name).arguments() or re.search(r"_Is(Not)?$", name):
+            continue  # for small numbers `is` is `==`, and Python itself warns of it
+        operator = get_operator(name)()
+        places = [place for node in ast_nodes(get_ast(source)) for place in operator.mutation_positions(node)]
+        for occurrence, ((line, _), _) in enumerate(places):
+            with contextlib.suppress(AttributeError, SyntaxError):  # cosmic-ray gives up, or makes no Python
+                changed = mutate_code(source, operator, occurrence)
+                compile(changed, name, "exec")
+                if changed not in seen and changed != source:
+                    seen.add(changed)
+                    new = [new for old, new in zip(lines, changed.splitlines(), strict=False) if old != new]
+                    yield line, f"{lines[line - 1].strip()} -> {new[0].strip() if new else '(cut)'}", changed
+
+
+def stays_green(module, path, source, files, seconds):
+    """Whether the unit tests pass with a mutant, in a fork of this process."""
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+            os.dup2(nowhere.fileno(), 2)
+        sys.meta_path.insert(0, MutantFinder(module, str(path), source))
+        os._exit(run_pytest(files))
+    deadline = time.monotonic() + seconds
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status) == 0
+        if time.monotonic() > deadline:
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return False
+        time.sleep(0.02)
+
+
+def run_pytest(files):
+    import pytest
+
+    try:
+        return int(pytest.main(["-n", "0", "-x", "-q", "-p", "no:cacheprovider", *files]))
+    except BaseException:
+        return 1
+
+
+def lessons_stay_green(module, path, source, lessons):
+    """Whether the lessons' outputs are the saved ones with a mutant."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        here = repr(str(ROOT / "tests"))
+        (folder / "sitecustomize.py").write_text(
+            f"import sys\nsys.path.append({here})\nfrom mutants import find_mutant\nfind_mutant()\n"
+        )
+        (folder / "mutant.json").write_text(json.dumps([module, str(path), source]))
+        where = {
+            **os.environ,
+            "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}",
+            "LORA_LAB_MUTANT": str(folder / "mutant.json"),
+        }
+        notebooks = [str(p) for n in lessons for p in ROOT.glob(f"notebooks/{n}_*.ipynb")]
+        command = [sys.executable, "-m", "pytest", "-n", "0", "-x", "-p", "no:cacheprovider", *notebooks]
+        return subprocess.run(command, cwd=ROOT, env=where, capture_output=True).returncode == 0
+
+
+def tried(module, path, mutants, units, lessons):
+    """(line, change, who noticed) for each mutant: "tests", "lessons", "nobody", or "no test" before the
+    lessons were asked.
+    """
+    files = [str(ROOT / f"tests/test_{unit}.py") for unit in units]
+    known = {}
+    stamp = hashlib.sha256(b"".join(Path(p).read_bytes() for p in [path, *files])).hexdigest()
+    store = RESULTS / f"{module}.json"
+    if store.exists() and (found := json.loads(store.read_text()))["of"] == stamp:
+        known = found["noticed"]
+    began = time.monotonic()
+    if not stays_green("nothing", path, "", files, 600):
+        sys.exit(f"the unit tests of {module} fail without any change: {' '.join(files)}")
+    seconds = 10 + 5 * (time.monotonic() - began)
+
+    def noticed(mutant):
+        key = hashlib.sha256(mutant[2].encode()).hexdigest()
+        if key not in known:
+            known[key] = "tests" if not stays_green(module, path, mutant[2], files, seconds) else "no test"
+        if known[key] == "no test" and lessons:
+            known[key] = "nobody" if lessons_stay_green(module, path, mutant[2], lessons) else "lessons"
+        store.write_text(json.dumps({"of": stamp, "noticed": dict(known)}))
+        return *mutant[:2], known[key]
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        return list(pool.map(noticed, mutants))
+
+
+def report(name, results):
+    left = [f"line {line}: {change}" for line, change, by in results if by.startswith("no")]
+    by_lessons = sum(by == "lessons" for _, _, by in results)
+    said = (
+        f"{name}: {len(results) - len(left)} of {len(results)} noticed, {by_lessons} of them by lessons only"
     )
-    return f"sh -c '{run} {files} && {run} {notebooks}'"
-
-
-def cosmic_ray(*arguments):
-    """Run cosmic-ray in the copy, which its tests import, and return what it prints."""
-    command = [str(Path(sys.executable).parent / "cosmic-ray"), *arguments]
-    where = {**os.environ, "PYTHONPATH": str(COPY / "course"), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=COPY / "course", env=where, check=True, text=True, stdout=-1).stdout
-
-
-def survivors(module):
-    """(how many mutants there are, the ones that no test noticed): each as its line and its difference."""
-    config, session = COPY / f"{module}.toml", COPY / f"{module}.sqlite"
-    if not session.exists():
-        config.write_text(CONFIG.format(module=module, seconds=SECONDS, command=tests_of(module)))
-        cosmic_ray("init", str(config), str(session))
-    cosmic_ray("exec", str(config), str(session))
-    found = [json.loads(line) for line in cosmic_ray("dump", str(session)).splitlines()]
-    alive = []
-    for work, result in found:
-        if result and result["test_outcome"] == "survived":
-            start = work["mutations"][0]["start_pos"][0]
-            changed = [
-                line
-                for line in result["diff"].splitlines()
-                if line[:1] in "+-" and line[:3] not in ("+++", "---")
-            ]
-            alive.append(f"line {start}: {' | '.join(changed)}")
-    return len(found), alive
-
-
-def copy_course():
-    """A copy of the course to be changed, made anew unless a session is under way."""
-    if not (COPY / "course").exists():
-        shutil.copytree(ROOT, COPY / "course", ignore=NOT_COPIED)
+    print(said, *left, sep="\n  ", flush=True)
 
 
 if __name__ == "__main__":
-    copy_course()
-    for name in sys.argv[1:] or MODULES:
-        total, left = survivors(name)
-        print(f"{name}: {total - len(left)} of {total} noticed", *left, sep="\n  ", flush=True)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sample", type=int, default=60, help="mutants of a package")
+    parser.add_argument("--no-lessons", action="store_true", help="unit tests alone")
+    parser.add_argument("names", nargs="*", help=", ".join([*MODULES, *SAMPLED]))
+    asked = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.chdir(ROOT)
+    sys.path[:0] = str(ROOT), str(ROOT / "tests")
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for slow in SLOW.split():
+        with contextlib.suppress(ImportError):
+            importlib.import_module(slow)
+    for name in asked.names or [*MODULES, *SAMPLED]:
+        units, lessons = (MODULES | SAMPLED)[name]
+        lessons = () if asked.no_lessons else lessons
+        if name in MODULES:
+            path = ROOT / "lora_lab" / f"{name}.py"
+            report(name, tried(f"lora_lab.{name}", path, list(mutants_of(path)), units, lessons))
+            continue
+        places = [(p, m) for p in sorted((ROOT / "lora_lab" / name).glob("*.py")) for m in mutants_of(p)]
+        results = []
+        for path in dict.fromkeys(path for path, _ in places):
+            chosen = random.Random(0).sample(places, min(asked.sample, len(places)))
+            mutants = [mutant for place, mutant in chosen if place == path]
+            stem = "" if path.stem == "__init__" else f".{path.stem}"
+            results += tried(f"lora_lab.{name}{stem}", path, mutants, units, lessons)
+        report(name, results)
