@@ -33,10 +33,10 @@ WORKERS = 2
 MODULES = {
     "low_rank": (("low_rank", "properties"), ("01", "02")),
     "lora": (("lora", "properties"), ("05",)),
-    "merging": (("merging", "fine_tuning"), ("06",)),
+    "merging": (("merging", "quantization"), ("06",)),
     "attention": (("attention",), ("08",)),
     "counting": (("counting",), ("09",)),
-    "memory": (("memory",), ("04",)),
+    "memory": (("memory", "quantization"), ("04",)),
     "training": (("training",), ("10",)),
     "quantization": (("quantization", "properties"), ("13",)),
     "quantized_layers": (("quantization",), ("14",)),
@@ -121,8 +121,11 @@ def stays_green(module, path, source, files, seconds):
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), 1)
             os.dup2(nowhere.fileno(), 2)
-        sys.meta_path.insert(0, MutantFinder(module, str(path), source))
-        os._exit(run_pytest(files))
+        with place_for(module, path, source) as where:
+            os.environ.update(where)  # for the processes that a test starts
+            find_mutant()
+            code = run_pytest(files)
+        os._exit(code)
     deadline = time.monotonic() + seconds
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
@@ -144,8 +147,9 @@ def run_pytest(files):
         return 1
 
 
-def lessons_stay_green(module, path, source, lessons):
-    """Whether the lessons' outputs are the saved ones with a mutant."""
+@contextlib.contextmanager
+def place_for(module, path, source):
+    """The environment in which Python finds a mutant by itself, as long as the context lasts."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         here = repr(str(ROOT / "tests"))
@@ -153,14 +157,16 @@ def lessons_stay_green(module, path, source, lessons):
             f"import sys\nsys.path.append({here})\nfrom mutants import find_mutant\nfind_mutant()\n"
         )
         (folder / "mutant.json").write_text(json.dumps([module, str(path), source]))
-        where = {
-            **os.environ,
-            "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}",
-            "LORA_LAB_MUTANT": str(folder / "mutant.json"),
-        }
-        notebooks = [str(p) for n in lessons for p in ROOT.glob(f"notebooks/{n}_*.ipynb")]
-        command = [sys.executable, "-m", "pytest", "-n", "0", "-x", "-p", "no:cacheprovider", *notebooks]
-        return subprocess.run(command, cwd=ROOT, env=where, capture_output=True).returncode == 0
+        yield {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "LORA_LAB_MUTANT": str(folder / "mutant.json")}
+
+
+def lessons_stay_green(module, path, source, lessons):
+    """Whether the lessons' outputs are the saved ones with a mutant."""
+    notebooks = [str(p) for n in lessons for p in ROOT.glob(f"notebooks/{n}_*.ipynb")]
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-x", "-p", "no:cacheprovider", *notebooks]
+    with place_for(module, path, source) as where:
+        run = subprocess.run(command, cwd=ROOT, env={**os.environ, **where}, capture_output=True)
+    return run.returncode == 0
 
 
 def tried(module, path, mutants, units, lessons):

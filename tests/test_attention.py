@@ -1,6 +1,7 @@
 """GPT-2's attention with LoRA on q, k, v and o, against the attention of transformers and against PEFT."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,13 @@ from torch import nn
 from transformers import GPT2Config
 from transformers.models.gpt2.modeling_gpt2 import GPT2Attention
 
-from lora_lab.attention import SelfAttentionWithLoRA, masked_softmax, projection, split_heads
+from lora_lab.attention import (
+    SelfAttentionWithLoRA,
+    check_attention,
+    masked_softmax,
+    projection,
+    split_heads,
+)
 from lora_lab.gpt2 import apply_lora_to_gpt2, random_gpt2
 from lora_lab.merging import lora_modules, merge, unmerge
 
@@ -367,3 +374,14 @@ def test_a_bad_rank_is_named(rank, kind):
 
 def test_a_bad_alpha_is_named():
     assert_refused(attention(), ValueError, "alpha must be .* got 0", alpha=0)
+
+
+def test_a_layer_that_says_nothing_of_other_kinds_of_attention_is_taken():
+    layer = random_gpt2().transformer.h[0].attn
+    parts = {name: getattr(layer, name) for name in ("c_attn", "c_proj", "embed_dim", "num_heads", "scaling")}
+    check_attention(SimpleNamespace(**parts), ("q", "v"))
+
+
+def test_without_being_asked_for_there_is_no_dropout_in_any_update():
+    layer = SelfAttentionWithLoRA(random_gpt2().transformer.h[0].attn, 2, 4)
+    assert {lora.dropout.p for lora in layer.lora.values()} == {0.0}

@@ -110,3 +110,13 @@ def test_a_compiled_model_may_call_it():
     x = torch.randn(5, 20)
     for one, other in zip(passes(plain, x), passes(compiled, x), strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("frozen", ["A", "B"])
+def test_a_matrix_that_is_frozen_gets_no_gradient_and_the_other_does(frozen):
+    _, fast = pair(nn.Linear(12, 10))
+    nn.init.normal_(fast.lora.B)
+    getattr(fast.lora, frozen).requires_grad_(False)
+    fast(torch.ones(3, 12)).sum().backward()
+    other = "B" if frozen == "A" else "A"
+    assert getattr(fast.lora, frozen).grad is None and getattr(fast.lora, other).grad.any()

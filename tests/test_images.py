@@ -313,3 +313,21 @@ def test_in_bytes_a_picture_breaks_even_at_a_quarter_of_that_rank():
     pixels = np.zeros((512, 600), dtype=np.uint8)
     assert stored_bytes(pixels, 69) < pixels.nbytes < stored_bytes(pixels, 70)
     assert stored_bytes(pixels, 69) == np.zeros(stored_numbers(pixels, 69), dtype=np.float32).nbytes
+
+
+def test_a_scaled_picture_is_as_large_as_it_may_be():
+    with pytest.warns(UserWarning, match="scaled down"):
+        smaller = images.scaled_down(np.zeros((300, 40), np.uint8), 1000, "a picture")
+    assert smaller.shape == (86, 11)  # 300 x 40 times the root of 1,000 / 12,000
+
+
+def test_floating_point_of_a_small_range_fills_all_greys(tmp_path):
+    values = np.array([[0.0, 0.75, 1.0]], np.float32) / 1000
+    path = save(Image.fromarray(values), tmp_path / "small.tiff")
+    assert load_picture(path).tolist() == [[0, 191, 255]]
+
+
+@pytest.mark.parametrize("shapes", [((2, 3), (3, 2)), ((3, 2), (2, 3))])
+def test_psnr_refuses_two_shapes_in_either_order(shapes):
+    with pytest.raises(ValueError, match="one shape"):
+        psnr(*map(np.zeros, shapes))

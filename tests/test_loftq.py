@@ -1,5 +1,7 @@
 """LoftQ against its definition, PEFT's own function, and a GPT-2; and the stored runs of lesson 14."""
 
+import inspect
+
 import pytest
 import torch
 from test_runs import setting_of
@@ -128,3 +130,11 @@ def test_random_weights_keep_their_norm():
     for new, old in zip(dense_layers(model).values(), dense_layers(original).values(), strict=True):
         torch.testing.assert_close(new.weight.norm(), old.weight.norm())
         assert (new.weight * old.weight).sum().abs() < 0.1 * old.weight.norm().square()
+
+
+def test_five_rounds_are_the_default():
+    W = normal(48, 64)
+    for mine, five in zip(loftq(W, 4, THREE), loftq(W, 4, THREE, rounds=5), strict=True):
+        assert torch.equal(mine, five)
+    assert not torch.equal(loftq(W, 4, THREE)[1], loftq(W, 4, THREE, rounds=4)[1])
+    assert inspect.signature(use_loftq).parameters["rounds"].default == 5

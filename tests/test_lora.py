@@ -369,3 +369,14 @@ def test_wrapping_twice_is_refused_and_the_first_update_stays_trainable():
     with pytest.raises(TypeError, match="has LoRA already"):
         LinearWithLoRA(layer, 2, 4)
     assert layer.lora.A.requires_grad and layer.lora.B.requires_grad
+
+
+def test_without_being_asked_for_there_is_no_dropout():
+    assert LoRALayer(8, 6, 2, 4).dropout.p == LinearWithLoRA(dense(), 2, 4).lora.dropout.p == 0
+
+
+def test_a_weight_that_is_no_matrix_is_no_dense_layer():
+    odd = nn.Module()
+    odd.out_features, odd.weight = 3, nn.Parameter(torch.ones(3))
+    with pytest.raises(TypeError, match="a dense layer"):
+        dense_weight(odd)

@@ -226,3 +226,19 @@ def test_an_unknown_norm_is_a_value_error_that_names_it(norm):
 def test_a_matrix_without_rows_has_no_break_even_rank():
     with pytest.raises(ValueError, match="0 x 5"):
         break_even_rank(0, 5)
+
+
+def test_the_first_entry_that_is_not_finite_is_named():
+    M = full()
+    M[1, 2], M[3, 0] = np.nan, np.inf
+    with pytest.raises(ValueError, match="row 1, column 2 is nan"):
+        numerical_rank(M)
+
+
+def test_a_matrix_of_one_row_breaks_even_below_rank_one():
+    assert break_even_rank(1, 5) == break_even_rank(5, 1) == 5 / 6
+
+
+def test_a_negative_rank_has_no_error():
+    with pytest.raises(ValueError, match="from 0 to 3, got -1"):
+        eckart_young_error(np.array([3.0, 2.0, 1.0]), -1)

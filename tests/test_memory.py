@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lora_lab.gpt2 import load_gpt2, random_gpt2
-from lora_lab.memory import activation_bytes, held_bytes, step_bytes, storage_bytes
+from lora_lab.memory import activation_bytes, held_bytes, model_bytes, step_bytes, storage_bytes
 
 TOKENS = torch.arange(24).view(2, 12)
 
@@ -96,3 +96,16 @@ def test_the_inputs_by_name_reach_the_model_and_are_not_counted():
     assert with_loss >= without + 2 * 12 * 100 * 4
     by_name = activation_bytes(model, input_ids=TOKENS, labels=TOKENS)
     assert by_name == with_loss
+
+
+def test_what_an_optimizer_remembers_counts_whatever_its_name():
+    held = after_one_step(random_gpt2(), torch.optim.Rprop)  # it keeps "prev" and "step_size"
+    assert held["moments"] == 2 * held["weights"]
+
+
+def test_a_file_of_a_model_has_each_tied_weight_once_in_its_own_type():
+    model = nn.Sequential(nn.Linear(3, 5, bias=False), nn.Linear(5, 3, dtype=torch.bfloat16))
+    assert model_bytes(model) == 4 * 15 + 2 * (15 + 3)
+    model.append(nn.Linear(3, 5, bias=False))
+    model[2].weight = model[0].weight
+    assert model_bytes(model) == 4 * 15 + 2 * (15 + 3)

@@ -605,3 +605,9 @@ def test_pieces_fit_together_where_the_last_is_short_and_odd(monkeypatch):
     whole = layer.dequantized()
     monkeypatch.setattr(quantized_layers, "PIECE", 128)
     assert torch.equal(whole, layer.dequantized()) and whole.shape == (77, 33)
+
+
+@pytest.mark.parametrize("levels", [[-1.0, 0, 0, 1], [-1.0, 0.5, 0.25, 1]])
+def test_levels_that_stand_still_or_fall_are_refused(levels):
+    with pytest.raises(ValueError, match="levels must rise"):
+        quantize(torch.ones(64), torch.tensor(levels))

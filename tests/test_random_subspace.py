@@ -60,3 +60,24 @@ def test_a_dimension_that_is_impossible_is_refused_with_the_model_untouched(d):
     with pytest.raises(ValueError, match=f"got {d}"):
         RandomSubspace(model, NAMES, d)
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_from_one_direction_to_all_of_them():
+    places = sum(random_gpt2().get_parameter(name).numel() for name in subspace().names)
+    for d in (1, places):
+        assert RandomSubspace(random_gpt2(), subspace().names, d).z.shape == (d,)
+
+
+def test_the_update_is_added_with_its_sign():
+    space = subspace()
+    before = torch.cat([space.model.get_parameter(name).flatten() for name in space.names])
+    torch.nn.init.normal_(space.z)
+    after = torch.cat([W.flatten() for W in space.weights().values()])
+    torch.testing.assert_close(after, before + space.sign * space.z[space.which])
+
+
+def test_a_subspace_that_names_no_seed_is_that_of_seed_zero():
+    names = subspace().names
+    default = RandomSubspace(random_gpt2(), names, 7)
+    assert torch.equal(default.which, RandomSubspace(random_gpt2(), names, 7, seed=0).which)
+    assert not torch.equal(default.which, RandomSubspace(random_gpt2(), names, 7, seed=1).which)

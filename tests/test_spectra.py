@@ -294,3 +294,22 @@ def test_row_changes_see_the_update_of_lora():
     for _, layer in adapted_weights(model):
         torch.nn.init.normal_(layer.B)
     assert all(length > 0.01 and turn > 0.01 for length, turn in row_changes(model, random_gpt2()))
+
+
+def test_a_matrix_of_one_direction_has_the_stable_rank_one():
+    assert stable_rank(np.diag([2.0, 0.0, 0.0])) == 1
+
+
+def test_a_weight_resembles_itself_and_ten_directions_are_asked_for():
+    W = np.random.default_rng(0).normal(size=(12, 12))
+    np.testing.assert_allclose(resemblance(W, W), np.ones(10))
+
+
+@pytest.mark.parametrize("shapes", [((3, 4), (4, 3)), ((4, 3), (3, 4))])
+def test_two_shapes_are_refused_in_either_order(shapes):
+    first, second = (np.eye(*shape) for shape in shapes)
+    for function in (resemblance, lambda a, b: amplification(a, b, 1)):
+        with pytest.raises(ValueError, match="shape"):
+            function(first, second)
+    with pytest.raises(ValueError, match="of one space"):
+        subspace_similarity(np.eye(shapes[0][0])[:, :2], np.eye(shapes[1][0])[:, :2])

@@ -1,6 +1,7 @@
 """The training loop: what it changes, what it reports, and when it stops."""
 
 import copy
+import inspect
 import itertools
 import math
 import re
@@ -201,3 +202,54 @@ def test_an_interrupt_leaves_a_usable_kernel_and_a_sentence():
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
+
+
+class MeanLabel(nn.Module):
+    """Its loss is the mean of the labels that are to be predicted, and it asks for no gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(()))
+
+    def forward(self, ids, labels):
+        assert not torch.is_grad_enabled()
+        self.loss = labels[:, 1:][labels[:, 1:] != IGNORED].float().mean()
+        return self
+
+
+def test_each_predicted_token_counts_once_however_unequal_the_batches():
+    labels = torch.arange(80).view(8, 10)
+    labels[:2, 3:] = IGNORED  # the first batch has four tokens to predict, the others 18 each
+    wanted = labels[:, 1:][labels[:, 1:] != IGNORED].float().mean().item()
+    assert evaluate(MeanLabel(), labels, labels, batch_size=2) == pytest.approx(wanted)
+
+
+def test_no_batch_is_short_and_a_rest_that_fills_none_is_left_out():
+    batches = shuffled_batches(11, 4, seed=0)
+    assert [len(next(batches)) for _ in range(6)] == [4] * 6
+
+
+def test_one_step_is_enough_and_its_loss_is_reported_as_it_is(model, data):
+    first = model(*[part[next(shuffled_batches(64, 16, 0))] for part in data[:1]], labels=None).logits
+    rows = data[1][next(shuffled_batches(64, 16, 0))]
+    loss = F.cross_entropy(first[:, :-1].flatten(0, 1), rows[:, 1:].flatten()).item()
+    (entry,) = fit(model, *data, steps=1, rate=1e-3)  # this model has dropout, which changes little
+    assert entry["loss"] == pytest.approx(loss, rel=0.05) and entry["loss"] % 1
+
+
+def test_a_negative_rate_is_refused(model, data):
+    with pytest.raises(ValueError, match="must be positive"):
+        fit(model, *data, steps=1, rate=-1e-3)
+
+
+def test_the_settings_of_a_call_that_names_none():
+    settings = {name: p.default for name, p in inspect.signature(fit).parameters.items()}
+    assert list(settings.items())[5:] == [
+        ("batch_size", 16),
+        ("warmup", 0),
+        ("weight_decay", 0.0),
+        ("held_out", None),
+        ("every", 25),
+        ("seed", 0),
+        ("progress", False),
+    ]

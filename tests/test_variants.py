@@ -207,3 +207,13 @@ def test_dora_merges_and_unmerges():
     assert (before - logits(random_gpt2())).abs().max() > 0.1
     torch.testing.assert_close(logits(merge(model)), before, atol=1e-3, rtol=1e-3)
     assert torch.equal(logits(unmerge(model)), before)
+
+
+@pytest.mark.parametrize("numbers", [(-1e-3, 16), (1e-3, 0), (1e-3, -1)])
+def test_a_rate_or_ratio_below_zero_is_refused(numbers):
+    with pytest.raises(ValueError, match="must be positive"):
+        lora_plus_groups(adapted_gpt2(), *numbers)
+
+
+def test_a_ratio_of_one_is_plain_lora():
+    assert {group["lr"] for group in lora_plus_groups(adapted_gpt2(), 1e-3, 1)} == {1e-3}
