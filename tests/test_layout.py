@@ -80,7 +80,10 @@ def test_nothing_imports_what_sits_on_top():
 def test_what_it_imports_from_others_is_in_its_dependencies():
     """What pages imports may also be in the extra that makes them."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    listed = {*project["dependencies"], "ipython"}  # IPython comes with ipywidgets
+    listed = {
+        *(line.split(">=")[0] for line in project["dependencies"]),
+        "ipython",
+    }  # IPython comes with ipywidgets
     extra = {line.split("==")[0] for line in project["optional-dependencies"]["site"]}
     packages = importlib.metadata.packages_distributions()
     for parts, names in IMPORTS.items():
