@@ -228,8 +228,8 @@ if __name__ == "__main__":
             continue
         places = [(p, m) for p in sorted((ROOT / "lora_lab" / name).glob("*.py")) for m in mutants_of(p)]
         results = []
-        for path in dict.fromkeys(path for path, _ in places):
-            chosen = random.Random(0).sample(places, min(asked.sample, len(places)))
+        chosen = random.Random(0).sample(places, min(asked.sample, len(places)))
+        for path in sorted({path for path, _ in chosen}):
             mutants = [mutant for place, mutant in chosen if place == path]
             stem = "" if path.stem == "__init__" else f".{path.stem}"
             results += tried(f"lora_lab.{name}{stem}", path, mutants, units, lessons)
