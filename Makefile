@@ -10,7 +10,7 @@ LESSONS ?=
 # For example MODULES="lora low_rank" for the mutants of two modules.
 MODULES ?=
 
-.PHONY: lab test test-long test-lowest test-newest notebooks minutes figures model runs bench site slides handouts pages-test browser-test mutants lint clean
+.PHONY: lab test test-long test-lowest test-newest machines notebooks minutes figures model runs bench site slides handouts pages-test browser-test mutants lint clean
 
 lab: .venv/ready            ## open the course
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
@@ -19,11 +19,14 @@ test: .venv/ready           ## run everything: style, package, every notebook
 	$(BIN)/ruff check . && $(BIN)/ruff format --check lora_lab tests
 	$(BIN)/pytest
 
-test-long: .venv/ready      ## what takes longer: lessons with other models, every cell run twice
+test-long: .venv/ready      ## what takes longer: lessons solved from top to bottom, with other models and pictures, each cell twice
 	$(BIN)/pytest tests/long_*.py
 
 test-lowest test-newest: .venv/ready  ## the whole suite with the lowest versions that are stated, or the newest
 	$(BIN)/python tests/other_versions.py $(@:test-%=%)
+
+machines: .venv/ready       ## the lessons or the whole suite as on other machines: threads, instructions, places, languages
+	$(BIN)/python tests/other_machines.py
 
 notebooks: .venv/ready      ## run the lessons top to bottom and save their outputs (NOTEBOOKS=notebooks/03* for one)
 	HF_HOME=.no_cache OMP_NUM_THREADS=1 LORA_LAB_PROGRESS=off $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace \

@@ -12,7 +12,7 @@ import pytest
 # in the root folder and not in tests/, since `pytest notebooks` does not read tests/conftest.py.
 
 # Several tests run at once, and more threads than cores slow them all down.
-os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The course works without a network and without a cache: a test that asks for one must fail.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HOME"] = os.path.join(os.path.dirname(__file__), ".no_cache")
@@ -23,13 +23,13 @@ os.environ["TQDM_DISABLE"] = "1"
 # The ticks of whoever runs the tests are neither shown nor added to.
 os.environ["LORA_LAB_PROGRESS"] = "off"
 
-SECONDS_PER_SLIDER = 60
+SECONDS_PER_QUESTION = 60
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
-    """nbval compares the texts of a cell it runs. Here its figures are compared, its sliders moved, and its
-    lesson is timed.
+    """nbval compares the texts of a cell it runs. Here its figures are compared, its sliders moved, its
+    checkers tried, and its lesson is timed.
     """
     if not hasattr(item, "test_outputs"):  # not a cell
         return (yield)
@@ -43,6 +43,7 @@ def pytest_runtest_call(item):
     took, may_take = min(lesson.seconds, seconds_of_work(lesson)), 2 * seconds_to_run(lesson.path)
     if took > may_take:  # twice what the header says: a computer may be slower
         found.append(f"ends {took:.0f} s into its lesson, and {may_take} s are twice what its header says")
+    found += checker_faults(item)
     if found:
         item.raise_cell_error("\n".join(found))
     return result
@@ -72,11 +73,25 @@ def slider_faults(cell):
 
     if not any(WIDGET in output.get("data", {}) for output in cell.test_outputs):
         return []
-    ask = {"silent": True, "user_expressions": {"faults": "'; '.join(_oh[max(_oh)].faults())"}}
+    return [f"has a slider that cannot draw {fault}" for fault in asked(cell, "_oh[max(_oh)].faults()")]
+
+
+def checker_faults(cell):
+    """Where the checkers of a check cell take wrong answers or refuse its solution: see tests/attempts.py."""
+    if "check" not in cell.cell.metadata.get("tags", []):
+        return []
+    tests = os.path.join(os.path.dirname(__file__), "tests")
+    path = f"__import__('pathlib').Path({str(cell.parent.path)!r})"
+    ask = f"__import__('attempts').faults({path}, {cell.cell.source!r}, globals())"
+    return asked(cell, f"(__import__('sys').path.append({tests!r}), {ask}, __import__('sys').path.pop())[1]")
+
+
+def asked(cell, expression):
+    """The sentences in the list that an expression gives in a cell's kernel, or what stops it."""
+    ask = {"silent": True, "user_expressions": {"faults": expression}}
     kernel = cell.parent.kernel.kc
-    content = kernel.execute("", **ask, reply=True, timeout=SECONDS_PER_SLIDER)["content"]
+    content = kernel.execute("", **ask, reply=True, timeout=SECONDS_PER_QUESTION)["content"]
     answer = content["user_expressions"]["faults"]
     if answer["status"] != "ok":
-        return [f"ends with something whose sliders cannot be moved: {answer['ename']}: {answer['evalue']}"]
-    faults = ast.literal_eval(answer["data"]["text/plain"])
-    return [f"has a slider that cannot draw {faults}"] if faults else []
+        return [f"{answer['ename']}: {answer['evalue']}"]
+    return ast.literal_eval(answer["data"]["text/plain"])

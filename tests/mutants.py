@@ -43,7 +43,7 @@ MODULES = {
     "loftq": (("loftq",), ("14",)),
     "random_subspace": (("random_subspace",), ("11",)),
     "fast_lora": (("fast_lora",), ("06",)),
-    "images": (("images", "properties", "own_picture"), ("03",)),
+    "images": (("images", "properties"), ("03",)),
     "spectra": (("spectra", "why_low_rank"), ("11",)),
     "variants": (("variants", "adapter_variants"), ("12",)),
     "gpt2": (("gpt2", "device", "methods"), ("07", "08")),

@@ -201,21 +201,30 @@ def test_a_deleted_cell_is_reported(sound, tmp_path):
     assert contents(saved)["figures"] == 0
 
 
-def test_the_cells_that_nbval_runs_have_their_figures_compared_and_their_sliders_moved(sound, tmp_path):
-    """The hook in conftest.py, as `make test` calls it: a sound lesson, one with a curve that moved, and one
-    with a slider that can be drawn at both ends and not between.
+def test_the_cells_that_nbval_runs_are_compared_moved_and_asked(sound, tmp_path):
+    """The hook in conftest.py, as `make test` calls it: a sound lesson, one with a curve that moved, one with
+    a slider that can be drawn at both ends and not between, and one whose solution its checker refuses.
     """
-    moved, stuck = nbformat.from_dict(sound), nbformat.from_dict(sound)
+    moved, stuck, wrong = (nbformat.from_dict(sound) for _ in range(3))
+    cell_with(wrong, "def double(x)").source = "length = ..."
+    check = cell_with(wrong, "Not attempted")
+    check.source = "from lora_lab.checks.lesson_00 import check_norm\n\ncheck_norm(length)"
+    check.outputs = [new_output("execute_result", {"text/plain": "Not attempted yet."})]
+    replace(re.search("def.*2 \\* x", SOLUTION, re.S)[0], "length = 7")(cell_with(wrong, "<details>"))
     draw(y=(1, 5, 9))(cell_with(moved, FIGURE))
     replace("[1, 2]", "[1, 2, 0, 3]")(cell_with(stuck, "Explorer(lambda"))
-    for name, notebook in (("01_sound", sound), ("02_moved", moved), ("03_stuck", stuck)):
+    lessons = {"01_sound": sound, "02_moved": moved, "03_stuck": stuck, "00_wrong": wrong}
+    for name, notebook in lessons.items():
         nbformat.write(notebook, tmp_path / f"{name}.ipynb")
     settings = ["-c", ROOT / "pyproject.toml", "-p", "conftest", "-n", "0"]
     command = [sys.executable, "-m", "pytest", *settings, tmp_path]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
-    assert "2 failed" in said and "FAILED 02_moved.ipynb" in said and "FAILED 03_stuck.ipynb" in said, said
+    assert "3 failed" in said and all(f"FAILED {name}" in said for name in lessons if name != "01_sound"), (
+        said
+    )
     assert "has a figure with other numbers" in said
     assert "has a slider that cannot draw r = 0: ZeroDivisionError: division by zero" in said, said
+    assert "the check says to the solution: Not yet" in said, said
 
 
 # In the text of a lesson

@@ -6,10 +6,10 @@ import warnings
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from attempts import run
 from IPython.display import display
 from notebook_rules import NOTEBOOKS, cells, read
 from PIL import Image
-from test_notebooks import run
 
 from lora_lab import images
 from lora_lab.drawing import Explorer
