@@ -10,7 +10,7 @@ LESSONS ?=
 # For example MODULES="lora low_rank" for the mutants of two modules.
 MODULES ?=
 
-.PHONY: lab test test-long test-lowest test-newest machines notebooks minutes figures model runs bench site slides handouts pages-test browser-test mutants lint clean
+.PHONY: lab test test-long test-lowest test-newest machines notebooks minutes figures model runs bench site slides handouts pages-test browser-test mutants audit lint clean
 
 lab: .venv/ready            ## open the course
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
@@ -70,6 +70,12 @@ browser-test: .venv/pages   ## run every lesson in JupyterLab in a browser, and 
 mutants: .venv/ready        ## change the package in one place after another, and see whether the tests notice (hours)
 	$(BIN)/pip install --quiet $(PIP_FLAGS) cosmic-ray==8.7.0
 	$(BIN)/python tests/mutants.py $(MODULES)
+
+audit:                      ## ask whether a package that the course installs has a known hole
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/pip install --quiet $(PIP_FLAGS) pip-audit==2.10.1
+	grep -v "^-e" requirements.txt > build/audit/requirements.txt
+	build/audit/bin/pip-audit -r build/audit/requirements.txt
 
 lint: .venv/ready           ## repair what ruff can repair
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format lora_lab tests
