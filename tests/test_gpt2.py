@@ -28,6 +28,7 @@ from lora_lab.gpt2 import (
     load_tokenizer,
     lora_layers,
     random_gpt2,
+    random_gpt2_small,
     remove_lora_from_gpt2,
 )
 from lora_lab.lora import LinearWithLoRA, LoRALayer
@@ -532,3 +533,20 @@ def test_pickled_weights_are_not_read(tmp_path):
 def test_loading_prints_nothing(capfd):
     load_gpt2()
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_random_model_has_the_settings_that_are_said():
+    config = random_gpt2().config
+    shape = config.n_embd, config.n_layer, config.n_head, config.n_positions, config.vocab_size
+    assert shape == (64, 2, 4, 64, 100) and config.loss_type == "ForCausalLM"
+    assert config.bos_token_id == config.eos_token_id == config.pad_token_id == 0
+    assert random_gpt2().lm_head.weight.std().item() == pytest.approx(0.2, rel=0.02)
+
+
+def test_a_random_gpt2_small_has_its_shape_and_drops_nothing():
+    with torch.device("meta"):
+        model = random_gpt2_small()
+    assert sum(parameter.numel() for parameter in model.parameters()) == 124_439_808
+    assert model.config.n_head == 12 and model.loss_type == "ForCausalLM"
+    drops = [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)]
+    assert len(drops) > 24 and not any(drops)

@@ -2,6 +2,7 @@
 
 import math
 import struct
+import warnings
 import zlib
 
 import numpy as np
@@ -331,3 +332,11 @@ def test_floating_point_of_a_small_range_fills_all_greys(tmp_path):
 def test_psnr_refuses_two_shapes_in_either_order(shapes):
     with pytest.raises(ValueError, match="one shape"):
         psnr(*map(np.zeros, shapes))
+
+
+def test_a_million_pixels_are_not_too_many_and_one_more_is(tmp_path):
+    with warnings.catch_warnings(action="error"):
+        load_picture(save(Image.new("L", (1_000, 1_000)), tmp_path / "x.png"))
+    path = save(Image.new("L", (101, 9_901)), tmp_path / "y.png")
+    with pytest.warns(UserWarning, match="has 101 x 9901 pixels, more than 1,000,000"):
+        load_picture(path)

@@ -313,3 +313,12 @@ def test_two_shapes_are_refused_in_either_order(shapes):
             function(first, second)
     with pytest.raises(ValueError, match="of one space"):
         subspace_similarity(np.eye(shapes[0][0])[:, :2], np.eye(shapes[1][0])[:, :2])
+
+
+def test_rows_that_grow_by_different_factors_have_not_turned():
+    grown = random_gpt2()
+    with torch.no_grad():
+        for matrix in dense_weights(grown).values():
+            matrix.mul_(torch.linspace(1, 2, len(matrix))[:, None])
+    for length, turn in row_changes(grown, random_gpt2()):
+        assert length == pytest.approx(0.5, abs=1e-3) and abs(turn) < 1e-5

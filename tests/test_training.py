@@ -4,7 +4,10 @@ import copy
 import inspect
 import itertools
 import math
+import os
 import re
+import subprocess
+import sys
 import time
 
 import nbformat
@@ -254,3 +257,30 @@ def test_the_settings_of_a_call_that_names_none():
         ("seed", 0),
         ("progress", False),
     ]
+
+
+def test_an_interrupt_before_the_first_step_says_so(model, data, monkeypatch):
+    def interrupted(steps, show):
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr("lora_lab.training.progress_bar", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="in step 0 of 5;"):
+        fit(model, *data, steps=5, rate=1e-3)
+
+
+BARS = """
+import sys
+from lora_lab.training import progress_bar
+list(progress_bar(2, False))
+print("none", file=sys.stderr)
+list(progress_bar(3, True))
+"""
+
+
+def test_in_a_terminal_there_is_no_bar_unless_asked_for_and_it_is_gone_when_it_is_done():
+    """In a process of its own, since tqdm reads TQDM_DISABLE when it is imported."""
+    environment = {name: value for name, value in os.environ.items() if name != "TQDM_DISABLE"}
+    run = subprocess.run([sys.executable, "-c", BARS], env=environment, capture_output=True, check=True)
+    before, _, shown = run.stderr.decode().partition("none\n")
+    assert before == "" and "0%" in shown and shown.endswith("\r") and not shown.split("\r")[-2].strip()
