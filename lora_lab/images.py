@@ -4,6 +4,7 @@ Pixels are uint8 arrays, 0 (dark) to 255 (bright): (height, width) for grey, (he
 green, blue.
 """
 
+import os
 import warnings
 from pathlib import Path
 
@@ -22,28 +23,32 @@ def load_picture(path):
     A picture in a mode without colour comes back as (height, width), any other as (height, width, 3).
     Orientation tags are obeyed, transparent parts become white, 16-bit values are scaled to 0..255. A picture
     of more than MOST_PIXELS pixels is scaled down, and a UserWarning says so. FileNotFoundError if there is
-    no such file, ValueError if it is no picture, or so large that Pillow takes it for an attack.
+    no such file, ValueError if it is no picture, damaged, or so large that Pillow takes it for an attack.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # Path.is_file raises OSError for a name that is too long
         raise FileNotFoundError(
             f"there is no file {str(path)!r}: put your picture into the folder images/ and check its name"
         )
     try:
-        with Image.open(path) as picture:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as picture:
             pixels = picture_to_pixels(ImageOps.exif_transpose(picture))
-    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path.name} cannot be read as a picture: {error}") from error
+    except Exception as error:  # of any type: decoders do not check all that they read
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{path.name} cannot be read as a picture: {reason}") from error
     return scaled_down(pixels, MOST_PIXELS, path.name)
 
 
 def picture_to_pixels(picture):
     """Pixels of a Pillow image of any mode, as `load_picture` describes them."""
     if picture.mode.startswith("I"):  # whole numbers of 16 bits, in several byte orders
-        return to_uint8(np.asarray(picture) / 65535 * 255)
+        values = np.asarray(picture)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(f"16 bits hold 0 to 65535, but it has {values.min()} to {values.max()}")
+        return to_uint8(values / 65535 * 255)
     if picture.mode == "F":  # floating point has no agreed white: stretch what there is
-        values = check_matrix(np.asarray(picture))
-        return to_uint8((values - values.min()) / max(np.ptp(values), 1e-30) * 255)
+        values = check_matrix(np.asarray(picture)).astype(np.float64)  # where no difference overflows
+        return to_uint8((values - values.min()) / (np.ptp(values) or 1) * 255)
     grey = picture.mode in ("1", "L", "LA", "La")
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
         picture = picture.convert("RGBA")

@@ -28,7 +28,7 @@ def read_files(folder):
     """(bytes of the configuration, {key: tensor}, our note or None) of the adapter in `folder`. Raises
     FileNotFoundError if the folder or a file is missing, ValueError if the weights are damaged.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # Path.is_dir raises OSError for a name that is too long
         raise FileNotFoundError(f"there is no folder {folder}")
     with alone_in(folder):
         settle(folder)

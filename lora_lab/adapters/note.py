@@ -6,7 +6,7 @@ import json
 
 from lora_lab.adapters.files import CONFIG, WEIGHTS
 from lora_lab.adapters.fused import WHOLE, by_layer, fused_kind
-from lora_lab.adapters.settings import is_alpha, is_rank
+from lora_lab.adapters.settings import is_alpha, is_rank, shown
 from lora_lab.gpt2 import check_targets
 
 
@@ -31,8 +31,9 @@ def noted_kinds(note, layers, config):
         expected = dict.fromkeys(expected, max(expected.values()))
     if layers != expected or rslora != config["use_rslora"]:
         names = ("r", "rank_pattern", "lora_alpha", "alpha_pattern", "target_modules", "use_rslora")
-        settings = {name: config[name] for name in names}
-        raise ValueError(f"{CONFIG} and {WEIGHTS} are not from one save: {settings} does not fit {note}")
+        settings = shown({name: config[name] for name in names})
+        unfit = f"{settings} does not fit {shown(note)}"
+        raise ValueError(f"{CONFIG} and {WEIGHTS} are not from one save: {unfit}")
     return kinds
 
 
@@ -57,5 +58,5 @@ def read_note(note, blocks):
         if not complete or not all(is_rank(rank) and is_alpha(alpha) for rank, alpha in kinds.values()):
             raise ValueError("there must be a rank and an alpha for the same targets of all blocks")
         return kinds, not padded and content["use_rslora"], padded
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise ValueError(f"the note in {WEIGHTS} is damaged: {note!r}") from error
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        raise ValueError(f"the note in {WEIGHTS} is damaged: {shown(note)}") from error

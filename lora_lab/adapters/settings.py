@@ -8,6 +8,12 @@ import re
 from collections import Counter
 
 
+def shown(value):
+    """Its repr, of which a message can bear 200 characters."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
 def is_rank(value):
     return type(value) is int and value >= 1
 
@@ -64,19 +70,19 @@ def checked_config(content, path):
     """
     try:
         config = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(config, dict):
-        raise ValueError(f"{path} must hold settings by name, got {config!r}")
+        raise ValueError(f"{path} must hold settings by name, got {shown(config)}")
     config = DEFAULTS | config
     for name, (needed, is_right) in SETTINGS.items():
         if name not in config:
             raise ValueError(f"{path} has no {name}: it must be {needed}")
         if not is_right(config[name]):
-            raise ValueError(f"{name} must be {needed}, got {config[name]!r} in {path}")
+            raise ValueError(f"{name} must be {needed}, got {shown(config[name])} in {path}")
     for name in sorted(config.keys() - SETTINGS - WITHOUT_EFFECT):
         if config[name] not in (None, [], {}) and config[name] is not False:
-            raise ValueError(f"{name} is not implemented here, and it is {config[name]!r} in {path}")
+            raise ValueError(f"{name} is not implemented here, and it is {shown(config[name])} in {path}")
     return config
 
 
