@@ -288,7 +288,7 @@ def test_a_lesson_that_takes_more_than_twice_its_seconds_is_reported(sound, tmp_
     settings = ["-c", ROOT / "pyproject.toml", "-p", "conftest", "-n", "0"]
     command = [sys.executable, "-m", "pytest", *settings, tmp_path]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
-    assert "1 failed, 1 passed" in said and "twice what its header says" in said, said
+    assert "1 failed, 1 passed" in said and "2 times what its header says" in said, said
 
 
 def test_a_lesson_that_trains_with_spinning_threads_is_reported():
