@@ -20,7 +20,7 @@ def check_rslora_alpha(rslora_alpha):
     ):
         if answer == wrong:
             return hint
-    if not isinstance(answer, int | float) or not math.isclose(answer, 128):
+    if not math.isclose(answer, 128):
         return f"for alpha 16 at rank 64 rsLoRA's scale is 2, so alpha / 64 must be 2; yours is {answer!r}"
     if not math.isclose(rslora_alpha(8, 4), 16):
         return "from alpha 16 at rank 64 it is right; try alpha 8 at rank 4, where it is 16"
