@@ -68,6 +68,13 @@ MACHINES = {
 }
 
 
+def asked_for(names):
+    """These machines, or all; the program ends at a name that is none."""
+    if unknown := set(names) - set(MACHINES):
+        sys.exit(f"no such machine: {sorted(unknown)}; there are {list(MACHINES)}")
+    return names or list(MACHINES)
+
+
 def run_on(name):
     """(whether all is green, the last line that pytest prints, seconds)."""
     machine, began = MACHINES[name], time.monotonic()
@@ -88,14 +95,13 @@ def run_on(name):
 
 
 if __name__ == "__main__":
-    if unknown := set(sys.argv[1:]) - set(MACHINES):
-        sys.exit(f"no such machine: {sorted(unknown)}; there are {list(MACHINES)}")
+    chosen = asked_for(sys.argv[1:])
     locale = FOLDER / "locales" / TURKISH
     locale.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run(["localedef", "-i", "tr_TR", "-f", "UTF-8", locale], check=False)
     print("| machine | what ran | result |", "|---|---|---|", sep="\n")
     results = []
-    for name in sys.argv[1:] or MACHINES:
+    for name in chosen:
         green, said, seconds = run_on(name)
         machine = MACHINES[name]
         title = f"{name}: {machine.note}" if machine.note else name
