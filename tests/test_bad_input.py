@@ -1,8 +1,8 @@
 """Bad input gets the right answer, or one clear sentence: pictures of every kind that Pillow writes, cut,
 spoilt and gigantic. CASES states how many are tried, here and of adapters in test_bad_adapters.py.
 
-Not among the cut ones: JPEG 2000, cut before its first tile, and PCX, cut before its palette, are grey to
-Pillow and no error.
+Not among the cut ones: JPEG 2000, cut before its first tile, PCX, cut before its palette, and DDS, cut
+anywhere, are no error to some versions of Pillow.
 """
 
 import io
@@ -38,7 +38,7 @@ MODES = (
     *("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV"),
     *("I", "F", "I;16", "I;16B", "I;16L", "I;16N"),
 )
-EXACT = ("PNG", "BMP", "TIFF", "TGA", "ICO", "PPM", "QOI", "DDS", "SGI")  # 1, L, RGB come back as they are
+EXACT = ("PNG", "BMP", "TIFF", "TGA", "ICO", "PPM", "QOI", "SGI")  # 1, L, RGB come back as they are
 FORMATS = (*EXACT, "JPEG", "WEBP", "GIF")  # whose decoders miss no cut
 HIGH, WIDE = 7, 9
 NOISE = np.random.default_rng(0).integers(0, 256, (HIGH, WIDE, 3), dtype=np.uint8)
@@ -83,6 +83,14 @@ def all_written(kinds):
     return {name: content for name, content in files.items() if content}
 
 
+def readable(content):
+    """Whether Pillow reads what it wrote: a PDF never, and older versions no ICO of one bit."""
+    try:
+        return Image.open(io.BytesIO(content)).load() is not None
+    except Exception:
+        return False
+
+
 def loaded(content, path):
     """The pixels, or None if one sentence refuses them; no warning but that of a large picture."""
     path.write_bytes(content)
@@ -104,10 +112,10 @@ def test_every_mode_in_every_format_is_loaded_or_refused_in_a_sentence(tmp_path)
     exact = []
     for (mode, kind), content in files.items():
         pixels = loaded(content, tmp_path / "picture")
-        assert pixels is not None or kind in ("PDF", "PALM", "EPS"), (mode, kind)  # Pillow only writes these
+        assert pixels is not None or not readable(content), (mode, kind)
         if pixels is not None and kind != "ICNS":
             assert pixels.shape[:2] == (HIGH, WIDE), (mode, kind)
-        if mode in ("1", "L", "RGB") and kind in EXACT:
+        if mode in ("1", "L", "RGB") and kind in EXACT and pixels is not None:
             np.testing.assert_array_equal(pixels, noise(mode).convert("RGB" if mode == "RGB" else "L"))
             exact.append(kind)
     assert len(exact) >= 20
