@@ -32,10 +32,11 @@ class SelfAttentionWithLoRA(nn.Module):
     def adapted(self, name, x, y):
         return y + self.lora[name](x) if name in self.lora else y
 
-    def forward(self, x, past_key_values=None, attention_mask=None, **kwargs):
+    def forward(self, x, cache=None, attention_mask=None, past_key_values=None, **kwargs):
+        cache = past_key_values if cache is None else cache  # its name before transformers 5.24
         q, k, v = self.base.c_attn(x).chunk(3, dim=-1)  # three times (batch, t, d)
         q, k, v = self.adapted("q", x, q), self.adapted("k", x, k), self.adapted("v", x, v)
-        heads = attend(self.base, q, k, v, past_key_values, attention_mask)  # (batch, t, d)
+        heads = attend(self.base, q, k, v, cache, attention_mask)  # (batch, t, d)
         output = self.adapted("o", heads, self.base.c_proj(heads))
         return self.base.resid_dropout(output), None
 

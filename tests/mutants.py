@@ -90,27 +90,27 @@ def find_mutant():
     sys.meta_path.insert(0, MutantFinder(*json.loads(Path(os.environ["LORA_LAB_MUTANT"]).read_text())))
 
 
-def mutants_of(path):
-    """(line, change, changed source) for each place and operator of cosmic-ray; each source once."""
+def mutants_of(source):
+    """(place, change, changed source) for each place and operator of cosmic-ray; each source once."""
     from cosmic_ray.ast import ast_nodes, get_ast
     from cosmic_ray.mutating import mutate_code
     from cosmic_ray.plugins import get_operator, operator_names
 
-    source, seen = path.read_text(encoding="utf-8"), set()
-    lines = source.splitlines()
+    lines, seen = source.splitlines(), set()
     for name in operator_names():
         if get_operator(name).arguments() or re.search(r"_Is(Not)?$", name):
             continue  # for small numbers `is` is `==`, and Python itself warns of it
         operator = get_operator(name)()
         places = [place for node in ast_nodes(get_ast(source)) for place in operator.mutation_positions(node)]
-        for occurrence, ((line, _), _) in enumerate(places):
+        for occurrence, ((line, column), _) in enumerate(places):
             with contextlib.suppress(AttributeError, SyntaxError):  # cosmic-ray gives up, or makes no Python
                 changed = mutate_code(source, operator, occurrence)
                 compile(changed, name, "exec")
                 if changed not in seen and changed != source:
                     seen.add(changed)
                     new = [new for old, new in zip(lines, changed.splitlines(), strict=False) if old != new]
-                    yield line, f"{lines[line - 1].strip()} -> {new[0].strip() if new else '(cut)'}", changed
+                    change = f"{lines[line - 1].strip()} -> {new[0].strip() if new else '(cut)'}"
+                    yield (line, column), change, changed
 
 
 def stays_green(module, path, source, files, seconds):
@@ -170,7 +170,7 @@ def lessons_stay_green(module, path, source, lessons):
 
 
 def tried(module, path, mutants, units, lessons):
-    """(line, change, who noticed) for each mutant: "tests", "lessons", "nobody", or "no test" before the
+    """(place, change, who noticed) for each mutant: "tests", "lessons", "nobody", or "no test" before the
     lessons were asked.
     """
     files = [str(ROOT / f"tests/test_{unit}.py") for unit in units]
@@ -198,7 +198,7 @@ def tried(module, path, mutants, units, lessons):
 
 
 def report(name, results):
-    left = [f"line {line}: {change}" for line, change, by in results if by.startswith("no")]
+    left = [f"line {line}: {change}" for (line, _), change, by in results if by.startswith("no")]
     by_lessons = sum(by == "lessons" for _, _, by in results)
     said = (
         f"{name}: {len(results) - len(left)} of {len(results)} noticed, {by_lessons} of them by lessons only"
@@ -224,9 +224,11 @@ if __name__ == "__main__":
         lessons = () if asked.no_lessons else lessons
         if name in MODULES:
             path = ROOT / "lora_lab" / f"{name}.py"
-            report(name, tried(f"lora_lab.{name}", path, list(mutants_of(path)), units, lessons))
+            mutants = list(mutants_of(path.read_text(encoding="utf-8")))
+            report(name, tried(f"lora_lab.{name}", path, mutants, units, lessons))
             continue
-        places = [(p, m) for p in sorted((ROOT / "lora_lab" / name).glob("*.py")) for m in mutants_of(p)]
+        files = sorted((ROOT / "lora_lab" / name).glob("*.py"))
+        places = [(p, m) for p in files for m in mutants_of(p.read_text(encoding="utf-8"))]
         results = []
         chosen = random.Random(0).sample(places, min(asked.sample, len(places)))
         for path in sorted({path for path, _ in chosen}):

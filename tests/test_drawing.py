@@ -269,9 +269,29 @@ def test_an_explorer_without_alt_text_says_so():
 
 
 def test_an_explorer_says_in_words_what_it_is():
-    bundle = Explorer(draw, rank=[1], seed=[0])._repr_mimebundle_()
+    bundle, _ = Explorer(draw, rank=[1], seed=[0])._repr_mimebundle_()
     assert bundle["text/plain"].startswith("A slider over rank and seed")
     assert "application/vnd.jupyter.widget-view+json" in bundle
+
+
+def test_an_explorer_keeps_its_positions_and_what_it_shows_at_their_ends():
+    def one_point(height, side):
+        drawn, axes = chart(f"height {height}", "x", "y")
+        axes.plot([side], [height], "o")
+        return drawn, f"a point at {height}"
+
+    explorer = Explorer(one_point, height=[("low", 1), ("mid", 5), ("high", 9)], side=[0, 3])
+    _, metadata = explorer._repr_mimebundle_()
+    texts, numbers = metadata["figure"]["texts"], metadata["figure"]["numbers"]
+    assert texts[:7] == ["height", "low", "mid", "high", "side", "0", "3"]
+    shown = [line.partition(": ")[2] for line in numbers if line.startswith("line")]
+    assert shown == ["0; 1", "0; 9", "3; 1", "3; 9"]
+    assert [text for text in texts if text.startswith("a point")] == [f"a point at {h}" for h in (1, 9, 1, 9)]
+
+
+def test_an_explorer_that_fails_at_an_end_keeps_the_error():
+    _, metadata = Explorer(draw, rank=[8, 1])._repr_mimebundle_()
+    assert "ZeroDivisionError('no <rank> 8')" in metadata["figure"]["texts"]
 
 
 def test_a_screen_reader_hears_the_name_of_each_slider():

@@ -4,7 +4,10 @@ import html
 import io
 import traceback
 
+import matplotlib.pyplot as plt
+
 from lora_lab.drawing.picture import Picture
+from lora_lab.drawing.statements import statements
 
 
 class QuickPicture(Picture):
@@ -41,6 +44,11 @@ def slider_names():
     import anywidget
 
     return anywidget.AnyWidget(_esm=NAME_THE_HANDLES)
+
+
+def positions_of(slider):
+    """The positions of a slider: pairs (label, value)."""
+    return [option if isinstance(option, tuple) else (option, option) for option in slider.options]
 
 
 class Explorer:
@@ -103,4 +111,27 @@ class Explorer:
         return f"A slider over {' and '.join(self.sliders)}: run this cell in JupyterLab to move it."
 
     def _repr_mimebundle_(self, **options):
-        return {**self.box._repr_mimebundle_(**options), "text/plain": repr(self)}
+        data = {**self.box._repr_mimebundle_(**options), "text/plain": repr(self)}
+        return data, {"figure": self.statements()}
+
+    def statements(self):
+        """What is saved of it, since a widget is not: the positions of its sliders as texts, and what the
+        pictures say (see `statements` of a figure) where every slider is at an end.
+        """
+        said = {"texts": [], "numbers": []}
+        for name, slider in self.sliders.items():
+            said["texts"] += [name, *(str(label) for label, _ in positions_of(slider))]
+        for places in dict.fromkeys(self.walk(2)):
+            sliders = zip(self.sliders.items(), places, strict=True)
+            try:
+                figure, alt = self.draw(
+                    **{n: positions_of(slider)[place][1] for (n, slider), place in sliders}
+                )
+            except Exception as error:  # the reader sees it when the slider is there
+                said["texts"].append(repr(error))
+                continue
+            here = statements(figure)
+            said["texts"] += [alt, *here["texts"]]
+            said["numbers"] += here["numbers"]
+            plt.close(figure)
+        return said
