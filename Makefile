@@ -67,9 +67,10 @@ pages-test: .venv/pages     ## build site and decks, and test what was built
 browser-test: .venv/pages   ## run every lesson in JupyterLab in a browser, and look at site and decks in it, too
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 0 -r fEs tests/browser_lessons.py tests/built_pages.py
 
-mutants: .venv/ready        ## change the package in one place after another, and see whether the tests notice (hours)
+mutants: .venv/ready        ## change package and lessons in one place after another, and see whether the tests notice (hours)
 	$(BIN)/pip install --quiet $(PIP_FLAGS) cosmic-ray==8.7.0
 	$(BIN)/python tests/mutants.py $(MODULES)
+	$(if $(MODULES),,$(BIN)/python tests/lesson_mutants.py)
 
 audit:                      ## ask whether a package that the course installs has a known hole
 	$(PYTHON) -m venv build/audit
