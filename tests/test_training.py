@@ -189,7 +189,7 @@ def test_an_interrupt_leaves_a_usable_kernel_and_a_sentence():
         asked = client.execute(INTERRUPTED, stop_on_error=False)
         while "begun" not in str(client.get_iopub_msg(timeout=60)["content"].get("text")):
             pass
-        time.sleep(4)  # a step takes a small part of this
+        time.sleep(1.5)  # a step takes a small part of this
         manager.interrupt_kernel()
         reply = client.get_shell_msg(timeout=60)
         assert reply["parent_header"]["msg_id"] == asked and reply["content"]["ename"] == "KeyboardInterrupt"
