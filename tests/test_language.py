@@ -237,11 +237,11 @@ def test_word_lists_put_no_question_and_cover_all_words_of_questions():
 
 @pytest.mark.parametrize("share", [0, 0.3, 1])
 def test_half_pirate_changes_that_share_of_the_words(share, told):
-    random = Random(1)
-    mixed = [half_pirate(story.plain, random, share) for story in told]
-    changed = sum(count_pirate(text) for text in mixed) / sum(count_pirate(story.pirate) for story in told)
+    random, some = Random(1), told[:4_000]
+    mixed = [half_pirate(story.plain, random, share) for story in some]
+    changed = sum(count_pirate(text) for text in mixed) / sum(count_pirate(story.pirate) for story in some)
     assert changed == pytest.approx(share, abs=0.02)
-    assert [from_pirate(text) for text in mixed] == [story.plain for story in told]
+    assert [from_pirate(text) for text in mixed] == [story.plain for story in some]
 
 
 PIRATE_WORDS = set(PIRATE.values())
