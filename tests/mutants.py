@@ -90,27 +90,35 @@ def find_mutant():
     sys.meta_path.insert(0, MutantFinder(*json.loads(Path(os.environ["LORA_LAB_MUTANT"]).read_text())))
 
 
-def mutants_of(source):
-    """(place, change, changed source) for each place and operator of cosmic-ray; each source once."""
+def places_of(source):
+    """(operator, which of its occurrences, place) for each place that an operator of cosmic-ray changes."""
     from cosmic_ray.ast import ast_nodes, get_ast
-    from cosmic_ray.mutating import mutate_code
     from cosmic_ray.plugins import get_operator, operator_names
 
-    lines, seen = source.splitlines(), set()
+    nodes = list(ast_nodes(get_ast(source)))
     for name in operator_names():
         if get_operator(name).arguments() or re.search(r"_Is(Not)?$", name):
             continue  # for small numbers `is` is `==`, and Python itself warns of it
         operator = get_operator(name)()
-        places = [place for node in ast_nodes(get_ast(source)) for place in operator.mutation_positions(node)]
-        for occurrence, ((line, column), _) in enumerate(places):
-            with contextlib.suppress(AttributeError, SyntaxError):  # cosmic-ray gives up, or makes no Python
-                changed = mutate_code(source, operator, occurrence)
-                compile(changed, name, "exec")
-                if changed not in seen and changed != source:
-                    seen.add(changed)
-                    new = [new for old, new in zip(lines, changed.splitlines(), strict=False) if old != new]
-                    change = f"{lines[line - 1].strip()} -> {new[0].strip() if new else '(cut)'}"
-                    yield (line, column), change, changed
+        positions = [position for node in nodes for position in operator.mutation_positions(node)]
+        for occurrence, (place, _) in enumerate(positions):
+            yield operator, occurrence, place
+
+
+def mutants_of(source, places=None):
+    """(place, change, changed source) for these places, or all of them; each source once."""
+    from cosmic_ray.mutating import mutate_code
+
+    lines, seen = source.splitlines(), {source}
+    for operator, occurrence, place in places_of(source) if places is None else places:
+        with contextlib.suppress(AttributeError, SyntaxError):  # cosmic-ray gives up, or makes no Python
+            changed = mutate_code(source, operator, occurrence)
+            compile(changed, "a mutant", "exec")
+            if changed not in seen:
+                seen.add(changed)
+                new = [new for old, new in zip(lines, changed.splitlines(), strict=False) if old != new]
+                change = f"{lines[place[0] - 1].strip()} -> {new[0].strip() if new else '(cut)'}"
+                yield place, change, changed
 
 
 def stays_green(module, path, source, files, seconds):
@@ -227,12 +235,12 @@ if __name__ == "__main__":
             mutants = list(mutants_of(path.read_text(encoding="utf-8")))
             report(name, tried(f"lora_lab.{name}", path, mutants, units, lessons))
             continue
-        files = sorted((ROOT / "lora_lab" / name).glob("*.py"))
-        places = [(p, m) for p in files for m in mutants_of(p.read_text(encoding="utf-8"))]
+        texts = {p: p.read_text(encoding="utf-8") for p in sorted((ROOT / "lora_lab" / name).glob("*.py"))}
+        places = [(path, place) for path, text in texts.items() for place in places_of(text)]
         results = []
         chosen = random.Random(0).sample(places, min(asked.sample, len(places)))
         for path in sorted({path for path, _ in chosen}):
-            mutants = [mutant for place, mutant in chosen if place == path]
+            mutants = list(mutants_of(texts[path], [place for file, place in chosen if file == path]))
             stem = "" if path.stem == "__init__" else f".{path.stem}"
             results += tried(f"lora_lab.{name}{stem}", path, mutants, units, lessons)
         report(name, results)
