@@ -1,9 +1,12 @@
 """images/ holds exactly what `python -m lora_lab.drawing.diagrams` draws, and every diagram is shown."""
 
+import json
+
 import matplotlib.pyplot as plt
 import pytest
-from figure_rules import picture_differences
+from figure_rules import picture_differences, statement_differences
 from notebook_rules import NOTEBOOKS, ROOT, cells, read, written_pictures
+from PIL import Image
 
 from lora_lab.drawing.diagrams import FIGURES, write_all
 
@@ -38,6 +41,14 @@ def test_a_diagram_is_what_its_function_draws(name, drawn):
     """Up to what another computer's rounding changes."""
     problems = picture_differences((IMAGES / name).read_bytes(), (drawn / name).read_bytes())
     assert not problems, f"{name} {problems}: run `make figures`"
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_diagram_says_what_its_function_says(name, drawn):
+    """And where it says it: an arrow that moved changes too few pixels to be seen above."""
+    saved, fresh = (json.loads(Image.open(folder / name).text["figure"]) for folder in (IMAGES, drawn))
+    assert saved["numbers"]
+    assert not statement_differences(saved, fresh), f"{name}: run `make figures`"
 
 
 @pytest.mark.parametrize("name", FIGURES)

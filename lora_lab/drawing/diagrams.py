@@ -3,7 +3,9 @@
 A function returns a figure and its alt text, which the lessons repeat word for word.
 """
 
+import io
 import itertools
+import json
 import sys
 from pathlib import Path
 
@@ -12,8 +14,10 @@ import numpy as np
 from matplotlib import cbook
 from matplotlib.patches import Circle, Polygon, Rectangle
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from lora_lab.drawing import A_BLUE, B_GREEN, FROZEN, INK, TRAINED, Picture
+from lora_lab.drawing.statements import statements
 from lora_lab.low_rank import truncate_svd
 
 PALE = "#e4e4e4"
@@ -388,9 +392,11 @@ FIGURES = {
 
 
 def write_all(folder):
-    """Draw every diagram into `folder`."""
+    """Draw every diagram into `folder`, with what it says (see `statements`) as a text in its file."""
     for name, draw in FIGURES.items():
-        (Path(folder) / name).write_bytes(Picture(*draw()).png)
+        picture, said = Picture(*draw()), PngInfo()
+        said.add_text("figure", json.dumps(statements(picture.figure)))
+        Image.open(io.BytesIO(picture.png)).save(Path(folder) / name, "png", optimize=True, pnginfo=said)
 
 
 if __name__ == "__main__":
