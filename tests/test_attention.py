@@ -7,7 +7,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
-from transformers import GPT2Config
+from transformers import DynamicCache, GPT2Config
 from transformers.models.gpt2.modeling_gpt2 import GPT2Attention
 
 from lora_lab.attention import (
@@ -385,3 +385,14 @@ def test_a_layer_that_says_nothing_of_other_kinds_of_attention_is_taken():
 def test_without_being_asked_for_there_is_no_dropout_in_any_update():
     layer = SelfAttentionWithLoRA(random_gpt2().transformer.h[0].attn, 2, 4)
     assert {lora.dropout.p for lora in layer.lora.values()} == {0.0}
+
+
+@pytest.mark.parametrize("name", ["cache", "past_key_values"])
+def test_the_cache_is_attended_to_by_either_of_its_names(name):
+    """transformers 5.24 calls it `cache`, and versions before it `past_key_values`."""
+    model = random_gpt2()
+    layer = SelfAttentionWithLoRA(model.transformer.h[0].attn, 2, 4)
+    x = torch.randn(1, 5, 64, generator=torch.Generator().manual_seed(0))
+    cache = DynamicCache(config=model.config)
+    steps = [layer(x[:, i : i + 1], **{name: cache})[0] for i in range(5)]
+    torch.testing.assert_close(torch.cat(steps, dim=1), layer(x)[0])
