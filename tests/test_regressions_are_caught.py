@@ -202,30 +202,46 @@ def test_a_deleted_cell_is_reported(sound, tmp_path):
     assert contents(saved)["figures"] == 0
 
 
-def test_the_cells_that_nbval_runs_are_compared_moved_and_asked(sound, tmp_path):
-    """The hook in conftest.py, as `make test` calls it: a sound lesson, one with a curve that moved, one with
-    a slider that can be drawn at both ends and not between, and one whose solution its checker refuses.
+@pytest.fixture(scope="module")
+def said(sound, tmp_path_factory):
+    """What `make test`, with the hook in conftest.py, says of three lessons: a sound one; one with a curve
+    that moved, a slider that can be drawn at both ends and not between, and a solution that is refused;
+    and one that takes more than twice its seconds.
     """
-    moved, stuck, wrong = (nbformat.from_dict(sound) for _ in range(3))
-    cell_with(wrong, "def double(x)").source = "length = ..."
-    check = cell_with(wrong, "Not attempted")
+    faulty, slow = nbformat.from_dict(sound), nbformat.from_dict(sound)
+    draw(y=(1, 5, 9))(cell_with(faulty, FIGURE))
+    replace("[1, 2]", "[1, 2, 0, 3]")(cell_with(faulty, "Explorer(lambda"))
+    cell_with(faulty, "def double(x)").source = "length = ..."
+    check = cell_with(faulty, "Not attempted")
     check.source = "from lora_lab.checks.lesson_00 import check_norm\n\ncheck_norm(length)"
     check.outputs = [new_output("execute_result", {"text/plain": "Not attempted yet."})]
-    replace(re.search("def.*2 \\* x", SOLUTION, re.S)[0], "length = 7")(cell_with(wrong, "<details>"))
-    draw(y=(1, 5, 9))(cell_with(moved, FIGURE))
-    replace("[1, 2]", "[1, 2, 0, 3]")(cell_with(stuck, "Explorer(lambda"))
-    lessons = {"01_sound": sound, "02_moved": moved, "03_stuck": stuck, "00_wrong": wrong}
-    for name, notebook in lessons.items():
-        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
+    replace(re.search("def.*2 \\* x", SOLUTION, re.S)[0], "length = 7")(cell_with(faulty, "<details>"))
+    slow.cells[0].source = "# A lesson"
+    slow.cells[1:] = [new_markdown_cell("**Time:** 1 minutes to read, 1 seconds to run.")]
+    work = "import time\nwhile time.process_time() < {}:\n    pass"
+    slow.cells += [new_code_cell(work.format(seconds)) for seconds in (1, 5)]
+    folder = tmp_path_factory.mktemp("lessons")
+    for name, notebook in {"01_sound": sound, "00_faulty": faulty, "02_slow": slow}.items():
+        nbformat.write(notebook, folder / f"{name}.ipynb")
     settings = ["-c", ROOT / "pyproject.toml", "-p", "conftest", "-n", "0"]
-    command = [sys.executable, "-m", "pytest", *settings, tmp_path]
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
-    assert "3 failed" in said and all(f"FAILED {name}" in said for name in lessons if name != "01_sound"), (
-        said
-    )
+    command = [sys.executable, "-m", "pytest", *settings, folder]
+    twice = {**os.environ, "LORA_LAB_PATIENCE": "2"}
+    return subprocess.run(command, cwd=ROOT, env=twice, capture_output=True, text=True).stdout
+
+
+def test_the_cells_that_nbval_runs_are_compared_moved_and_asked(said):
     assert "has a figure with other numbers" in said
     assert "has a slider that cannot draw r = 0: ZeroDivisionError: division by zero" in said, said
     assert "the check says to the solution: Not yet" in said, said
+
+
+def test_a_lesson_that_takes_more_than_twice_its_seconds_is_reported(said):
+    assert "2 times what its header says" in said, said
+
+
+def test_no_other_cell_is_reported(said):
+    """So the sound lesson has none, and the slow one's first cell is in time."""
+    assert "4 failed" in said and "FAILED 01_sound" not in said and said.count("FAILED 02_slow") == 1, said
 
 
 # In the text of a lesson
@@ -276,21 +292,6 @@ def test_a_lesson_that_grows_is_counted_and_what_is_folded_is_not():
     assert minutes.counted(lesson).reading == pytest.approx(before + 2)
     lesson.cells.insert(2, new_markdown_cell("word " * 360))
     assert minutes.counted(lesson).reading == pytest.approx(before + 4)
-
-
-def test_a_lesson_that_takes_more_than_twice_its_seconds_is_reported(sound, tmp_path):
-    """The hook in conftest.py, as `make test` calls it."""
-    slow = nbformat.from_dict(sound)
-    slow.cells[0].source = "# A lesson"
-    slow.cells[1:] = [new_markdown_cell("**Time:** 1 minutes to read, 1 seconds to run.")]
-    work = "import time\nwhile time.process_time() < {}:\n    pass"
-    slow.cells += [new_code_cell(work.format(seconds)) for seconds in (1, 6)]
-    nbformat.write(slow, tmp_path / "01_slow.ipynb")
-    settings = ["-c", ROOT / "pyproject.toml", "-p", "conftest", "-n", "0"]
-    command = [sys.executable, "-m", "pytest", *settings, tmp_path]
-    twice = {**os.environ, "LORA_LAB_PATIENCE": "2"}
-    said = subprocess.run(command, cwd=ROOT, env=twice, capture_output=True, text=True).stdout
-    assert "1 failed, 1 passed" in said and "2 times what its header says" in said, said
 
 
 def test_a_lesson_that_trains_with_spinning_threads_is_reported():
