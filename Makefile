@@ -45,10 +45,11 @@ model: .venv/ready          ## train the pretrained model that ships anew, in so
 runs: .venv/ready           ## make the stored runs of lessons 10 to 12 again, and say how long each lesson's took
 	$(BIN)/python -m lora_lab.runs
 
-bench: .venv/ready          ## measure layers, steps of training and moves of a slider, for docs/speed.md
+bench: .venv/ready          ## measure layers, steps of training, moves of a slider, lessons and tests, for docs/speed.md
 	$(BIN)/pip install --quiet $(PIP_FLAGS) loralib==0.1.2
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/bench_layers.py 2> /dev/null
 	OMP_NUM_THREADS=1 $(BIN)/python tests/bench_sliders.py
+	$(BIN)/python tests/bench_lessons.py
 
 site: .venv/pages           ## build a site of all lessons, which needs no server: build/site/index.html
 	HF_HOME=.no_cache OMP_NUM_THREADS=1 $(BIN)/python -m lora_lab.pages.sliders
