@@ -3,14 +3,14 @@ further.
 
 PyTorch's autograd makes a new tensor of the output's size for each product and each sum. Written as one node,
 with its gradient by hand, the layer adds the update to the dense output in place, and keeps x (tokens, in)
-and A x^T (r, tokens). A matrix with one side of r is computed lying, r rows of it: products with it take up
-to a third of the time that standing ones, such as x A^T, take on a processor.
+and A x^T (r, tokens). A matrix with one side of r is computed lying, r rows of it: products with it can take
+a third of the time that they take with a standing one, such as x A^T, on a processor.
 """
 
 import torch
 from torch.autograd.function import once_differentiable
 
-from lora_lab.lora import LinearWithLoRA, dense_weight
+from lora_lab.lora import LinearWithLoRA, LoRALayer, dense_weight
 
 
 class DenseWithUpdate(torch.autograd.Function):
@@ -54,10 +54,11 @@ class LinearWithFastLoRA(LinearWithLoRA):
                 f"the fast layer computes in one precision, {W0.dtype}, without autocast, and got {x.dtype}: "
                 "convert the model, or use LinearWithLoRA"
             )
-        if W0.requires_grad or not isinstance(self.base.weight, torch.nn.Parameter):
+        plain = isinstance(self.base.weight, torch.nn.Parameter) and type(lora) is LoRALayer
+        if not plain or any(parameter.requires_grad for parameter in self.base.parameters()):
             raise RuntimeError(
-                "the fast layer needs a dense base that is frozen: this one is trained or in four bits, so "
-                "use LinearWithLoRA"
+                "the fast layer needs a dense base that is frozen, and no DoRA: this one is trained, in four "
+                "bits or has another update, so use LinearWithLoRA"
             )
         rows = x.reshape(-1, x.shape[-1])
         y = DenseWithUpdate.apply(rows, W0, self.base.bias, lora.A, lora.B, lora.scale)

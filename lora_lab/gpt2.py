@@ -163,8 +163,9 @@ def apply_lora_to_gpt2(model, rank, alpha, targets=ATTENTION_TARGETS, dropout=0.
 
 
 def remove_lora_from_gpt2(model):
-    """Take LoRA out again and return `model`: the very modules that were there are back, bit-equal, frozen or
-    trainable as they were. RuntimeError if LoRA is merged. A model without LoRA stays as it is.
+    """Take LoRA out again and return `model`: the very modules that were there are back, frozen or trainable
+    as they were, and bit-equal, unless `use_pissa` or `use_loftq` has written into them. RuntimeError if LoRA
+    is merged. A model without LoRA stays as it is.
     """
     check_unmerged(model)
     gpt2_blocks(model)

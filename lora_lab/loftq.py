@@ -14,7 +14,10 @@ from lora_lab.variants import start_at
 def loftq(W, rank, levels=NF4, rounds=5):
     """(W_hat, B, A) with W_hat + B @ A near `W` (out, in), W_hat rounded to `levels`: in turn, W_hat is what
     rounding makes of W - B @ A, and B (out, rank) @ A (rank, in) the best approximation to W - W_hat.
+    ValueError if `rounds` is below 1; and what `quantize` raises.
     """
+    if rounds < 1:
+        raise ValueError(f"rounds must be at least 1, got {rounds}")
     update = torch.zeros_like(W)
     for _ in range(rounds):
         W_hat = dequantize(*quantize(W - update, levels), levels).view(W.shape)

@@ -43,9 +43,9 @@ def numerical_rank(M, tolerance=None):
     """How many singular values of `M` (m, n) are larger than `tolerance`.
 
     By default tolerance = max(m, n) * eps * s_1, with s_1 the largest singular value and eps the spacing of
-    floating point numbers at 1 in M's own precision (1.2e-7 in float32, 2.2e-16 in float64): what lies below
-    is rounding error. This is the rule of np.linalg.matrix_rank (Golub and Van Loan, Matrix Computations,
-    section 5.4.1). Raises what `check_matrix` raises.
+    floating point numbers at 1 in float32, if M is in that (1.2e-7), or else in float64 (2.2e-16): what lies
+    below is rounding error. This is the rule of np.linalg.matrix_rank (Golub and Van Loan, Matrix
+    Computations, section 5.4.1). Raises what `check_matrix` raises.
     """
     M = check_matrix(M)
     s = np.linalg.svd(M, compute_uv=False)

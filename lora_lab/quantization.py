@@ -44,12 +44,13 @@ def quantize(weight, levels=NF4, block_size=BLOCK):
     `levels`, in uint8, and for each block its largest absolute value, in float32.
 
     Halfway between two levels, the lower one is taken. TypeError if `weight` holds no floats; ValueError if
-    it is empty or one of them is NaN or infinite, if `levels` do not rise, or if `block_size` is below 1.
+    it is empty or one of them is NaN or infinite, if `levels` do not rise or are more than 256, or if
+    `block_size` is below 1.
     """
     check_weight(weight)
-    if not (levels.diff() > 0).all() or block_size < 1:
+    if not (levels.diff() > 0).all() or len(levels) > 256 or block_size < 1:
         raise ValueError(
-            f"levels must rise and block_size be at least 1, got {levels.tolist()} and {block_size}"
+            f"levels must rise (256 at most) and block_size be 1 or more, got {levels.tolist()}, {block_size}"
         )
     flat = weight.detach().float().flatten()
     whole = len(flat) - len(flat) % block_size

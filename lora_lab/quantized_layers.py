@@ -13,6 +13,7 @@ from lora_lab.merging import check_unmerged, replace_modules
 from lora_lab.quantization import (
     BLOCK,
     NF4,
+    check_weight,
     dequantize,
     dequantize_scales,
     pack,
@@ -95,9 +96,13 @@ def quantize_gpt2(model, levels=NF4):
     in place. Embeddings, layer norms and biases stay as they are, frozen or not.
 
     Do it before LoRA comes in, or after: its base is then quantised. TypeError if `model` is no GPT-2,
-    RuntimeError if LoRA is merged.
+    RuntimeError if LoRA is merged, and what `quantize` raises; with nothing changed.
     """
     check_unmerged(model)
+    for block in gpt2_blocks(model):
+        for layer in block.modules():
+            if isinstance(layer, Conv1D):
+                check_weight(layer.weight)
     replace_modules(
         gpt2_blocks(model),
         lambda module: isinstance(module, Conv1D),

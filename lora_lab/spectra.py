@@ -1,5 +1,5 @@
 """What an update of a weight looks like: how many directions it needs, which ones, and what it does to the
-weight. Lesson 11 builds the first of these functions.
+weight. Lesson 11 builds three of these functions.
 
 The singular value decomposition of an update delta_W (out, in) is U diag(s) V^T. A direction is a term
 s_i u_i v_i^T of it, a *subspace* is what some orthonormal columns span. Matrices are numpy arrays; torch
@@ -24,7 +24,7 @@ def stable_rank(M):
     s = np.linalg.svd(check_matrix(M), compute_uv=False)
     if not s[0]:
         raise ValueError("a matrix of zeros has no stable rank")
-    return float((s**2).sum() / s[0] ** 2)
+    return float(((s / s[0]) ** 2).sum())
 
 
 def top_directions(M, count):

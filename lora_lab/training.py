@@ -22,17 +22,17 @@ def fit(model, ids, labels, steps, rate, batch_size=16, warmup=0, weight_decay=0
     steps and at the end: {"step", "loss" (the mean since the last entry), "held_out"}. `progress` shows a
     bar, which leaves no trace. ValueError if nothing is trainable or an argument is impossible;
     FloatingPointError, naming the step, if the loss is no longer finite; KeyboardInterrupt, naming it too, if
-    it is interrupted. The model is in eval mode afterwards in any case.
+    it is interrupted. However training ends, the model is in eval mode.
     """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trainable:
         raise ValueError(
             "no parameter of this model asks for a gradient: everything is frozen, nothing can be learned"
         )
-    if steps < 1 or rate <= 0 or not 1 <= batch_size <= len(ids):
+    if min(steps, every) < 1 or rate <= 0 or not 1 <= batch_size <= len(ids):
         raise ValueError(
-            f"steps and rate must be positive and batch_size from 1 to {len(ids)}, got {steps}, {rate} and "
-            f"{batch_size}"
+            f"steps, every and rate must be positive and batch_size from 1 to {len(ids)}, got {steps}, "
+            f"{every}, {rate} and {batch_size}"
         )
     torch.manual_seed(seed)  # for dropout
     device = trainable[0].device
@@ -78,20 +78,17 @@ def evaluate(model, ids, labels, batch_size=64):
     device = next(model.parameters()).device
     total, count = 0.0, 0
     for start in range(0, len(ids), batch_size):
-        batch, wanted = (
-            ids[start : start + batch_size].to(device),
-            labels[start : start + batch_size].to(device),
-        )
-        predicted = (
-            (wanted[:, 1:] != IGNORED).sum().item()
-        )  # a model predicts the next token: the first has no loss
-        total += model(batch, labels=wanted).loss.item() * predicted
-        count += predicted
+        rows = slice(start, start + batch_size)
+        batch, wanted = ids[rows].to(device), labels[rows].to(device)
+        predicted = (wanted[:, 1:] != IGNORED).sum().item()  # the next token: the first has no loss
+        if predicted:  # the mean of no losses is not a number
+            total += model(batch, labels=wanted).loss.item() * predicted
+            count += predicted
     return total / count if count else math.nan
 
 
 def shuffled_batches(n, batch_size, seed):
-    """Rows of one batch after another, without end: every pass over the n rows in a new order."""
+    """Full batches of rows, without end: each pass in a new order, what fills no batch left out."""
     generator = torch.Generator().manual_seed(seed)
     while True:
         order = torch.randperm(n, generator=generator)

@@ -4,7 +4,7 @@ rsLoRA: the scale alpha / sqrt(r) (Kalajdzievski, arXiv 2312.03732). PiSSA: star
 values of W0 (Meng et al., 2404.02948). LoRA+: a larger rate for B (Hayou et al., 2402.12354). DoRA: learn how
 long each row of the weight is apart from where it points (Liu et al., 2402.09353).
 
-Each function changes a model with LoRA before it is trained, and returns it. Raises what `adapted_weights`
+Each `use_...` changes a model with LoRA before it is trained, and returns it. Raises what `adapted_weights`
 raises.
 """
 
@@ -105,7 +105,7 @@ def lora_plus_groups(model, rate, ratio):
 
 def start_at(layer, B, A):
     """Let the update of `layer` start as B @ A, shared evenly by the two."""
-    size = B.norm(dim=0).sqrt()  # the roots of the singular values
+    size = B.norm(dim=0).sqrt().clamp(min=1e-3)  # roots of the singular values, of which some may be 0
     layer.B.copy_(B / size / math.sqrt(layer.scale))
     layer.A.copy_(A * size[:, None] / math.sqrt(layer.scale))
 

@@ -12,6 +12,7 @@ from lora_lab.lora import LinearWithLoRA
 from lora_lab.memory import activation_bytes
 from lora_lab.merging import merge, unmerge
 from lora_lab.quantized_layers import LinearNF4
+from lora_lab.variants import use_dora
 
 
 def pair(base, rank=4, alpha=6):
@@ -95,12 +96,20 @@ def test_what_it_cannot_do_is_refused_in_a_sentence():
 
 def test_a_base_that_is_trained_or_in_four_bits_is_refused():
     """Its gradient would be lost, or its weight kept dequantised."""
-    _, fast = pair(BASES["linear"])
-    fast.base.weight.requires_grad_(True)
-    with pytest.raises(RuntimeError, match="frozen: this one is trained or in four bits"):
-        fast(torch.randn(5, 20))
+    for name in ("weight", "bias"):
+        _, fast = pair(BASES["linear"])
+        getattr(fast.base, name).requires_grad_(True)
+        with pytest.raises(RuntimeError, match="frozen, and no DoRA: this one is trained, in four bits"):
+            fast(torch.randn(5, 20))
     with pytest.raises(RuntimeError, match="in four bits"):
         LinearWithFastLoRA(LinearNF4(nn.Linear(64, 12)), 2, 2)(torch.randn(5, 64))
+
+
+def test_another_update_than_loras_is_refused():
+    """It would be left out."""
+    _, fast = pair(BASES["linear"])
+    with pytest.raises(RuntimeError, match="or has another update"):
+        use_dora(fast)(torch.randn(5, 20))
 
 
 def test_a_compiled_model_may_call_it():

@@ -93,4 +93,4 @@ def test_a_container_makes_what_make_makes_and_an_editor_finds_it():
 def test_every_lesson_says_in_a_line_how_to_install_where_lora_lab_is_missing():
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         first = next(c for c in read(path).cells if c.cell_type == "code" and "lora_lab" in c.source)
-        assert '%pip install "PLACE[course]"' in first.source.splitlines()[0], path.name
+        assert '%pip install "lora_lab[course] @ ADDRESS"' in first.source.splitlines()[0], path.name

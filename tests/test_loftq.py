@@ -10,12 +10,13 @@ from lora_lab.gpt2 import ALL_TARGETS, apply_lora_to_gpt2, dense_layers, load_gp
 from lora_lab.loftq import loftq, use_loftq
 from lora_lab.merging import adapted_weights
 from lora_lab.quantization import NF4, dequantize, quantize
-from lora_lab.quantized_layers import LinearNF4, quantize_gpt2
+from lora_lab.quantized_layers import LinearNF4, dequantize_gpt2, quantize_gpt2
 from lora_lab.runs import lowest, qlora, read_runs, runs_of
 from lora_lab.runs.methods import make_trainable
 from lora_lab.runs.one_run import SEEDS
 
 THREE = qlora.THREE
+IDS = torch.arange(24).view(2, 12)
 
 
 def normal(*shape):
@@ -42,6 +43,19 @@ def test_a_second_round_rounds_what_the_first_has_left_over():
     W_hat, B_2, A_2 = loftq(W, 8, THREE, rounds=2)
     assert torch.equal(W_hat, rounded(W - B @ A, THREE))
     assert (W - W_hat - B_2 @ A_2).norm() < (W - rounded(W, THREE) - B @ A).norm()
+
+
+def test_no_rounds_are_refused():
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        loftq(normal(64, 128), 8, rounds=0)
+
+
+def test_weights_that_rounding_does_not_change_have_a_finite_start():
+    """As when 4 bits are dequantised and rounded once more: no singular value is above 0."""
+    model = dequantize_gpt2(quantize_gpt2(random_gpt2()))
+    before = model(IDS).logits
+    after = use_loftq(apply_lora_to_gpt2(model, 4, 8, ALL_TARGETS))(IDS).logits
+    torch.testing.assert_close(after, before, atol=0.01, rtol=0.01)
 
 
 def test_one_round_is_what_peft_computes_from_bitsandbytes_weights():

@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from lora_lab import quantized_layers
 from lora_lab.adapters import load_adapter, save_adapter
 from lora_lab.counting import count_trainable_parameters
-from lora_lab.gpt2 import apply_lora_to_gpt2, gpt2_blocks, random_gpt2, remove_lora_from_gpt2
+from lora_lab.gpt2 import apply_lora_to_gpt2, dense_layers, gpt2_blocks, random_gpt2, remove_lora_from_gpt2
 from lora_lab.lora import LinearWithLoRA
 from lora_lab.memory import model_bytes
 from lora_lab.merging import merge, unmerge
@@ -574,7 +574,9 @@ def test_a_weight_that_cannot_be_quantised_is_refused(weight, kind, words):
 def test_impossible_levels_blocks_and_codes_are_named():
     with pytest.raises(ValueError, match=r"levels must rise.*\[1.0, 0.0\]"):
         quantize(torch.ones(4), torch.tensor([1.0, 0.0]))
-    with pytest.raises(ValueError, match=r"block_size .* and 0"):
+    with pytest.raises(ValueError, match="256 at most"):  # a code is one byte
+        quantize(torch.ones(4), torch.linspace(-1, 1, 257))
+    with pytest.raises(ValueError, match=r"block_size .*, 0"):
         quantize(torch.ones(4), block_size=0)
     with pytest.raises(ValueError, match="at most 15, got 16"):
         in_4_bits(levels=torch.linspace(-1, 1, 17))
@@ -585,6 +587,14 @@ def test_what_is_no_dense_layer_is_named_and_nothing_changes():
         LinearNF4(nn.Embedding(6, 8))
     with pytest.raises(TypeError, match="Tanh"):
         quantize_gpt2(nn.Tanh())
+
+
+def test_a_model_with_a_weight_that_is_not_finite_stays_as_it_is():
+    model = gpt2()
+    list(dense_layers(model).values())[-1].weight.data[3, 4] = float("nan")
+    with pytest.raises(ValueError, match="NaN"):
+        quantize_gpt2(model)
+    assert not any(isinstance(module, LinearNF4) for module in model.modules())
 
 
 # Memory

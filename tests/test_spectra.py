@@ -63,6 +63,12 @@ def test_the_stable_rank_goes_from_one_to_the_rank_and_ignores_a_tiny_direction(
     assert stable_rank(np.diag([1.0, 1e-3])) == pytest.approx(1, abs=1e-5)  # its rank is 2
 
 
+@pytest.mark.parametrize("size", [1e200, 1e-200])
+def test_the_stable_rank_of_enormous_and_tiny_numbers_is_the_same(size):
+    """Their squares are no floating point numbers any more."""
+    assert stable_rank(size * np.diag([2.0, 1.0, 1.0])) == pytest.approx(1.5)
+
+
 def test_a_matrix_of_zeros_has_no_stable_rank():
     with pytest.raises(ValueError, match="zeros"):
         stable_rank(np.zeros((3, 4)))

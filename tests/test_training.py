@@ -70,6 +70,10 @@ def test_evaluation_is_the_mean_cross_entropy_of_all_predicted_tokens(model, dat
     logits = model(ids).logits[:, :-1].flatten(0, 1)
     expected = F.cross_entropy(logits, labels[:, 1:].flatten(), ignore_index=IGNORED).item()
     assert evaluate(model, ids, labels, batch_size=7) == pytest.approx(expected, rel=1e-5)
+    ignored = torch.full_like(labels, IGNORED)  # batches that ask for nothing change nothing
+    assert evaluate(model, torch.cat([ids, ids]), torch.cat([labels, ignored])) == evaluate(
+        model, ids, labels
+    )
 
 
 def test_every_row_comes_once_in_each_pass_in_a_new_order():
@@ -103,7 +107,9 @@ def test_a_model_without_anything_trainable_is_refused(model, data):
         fit(model.requires_grad_(False), *data, steps=1, rate=1e-3)
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"rate": 0}, {"batch_size": 0}, {"batch_size": 65}])
+@pytest.mark.parametrize(
+    "wrong", [{"steps": 0}, {"every": 0}, {"rate": 0}, {"batch_size": 0}, {"batch_size": 65}]
+)
 def test_impossible_arguments_are_refused_before_anything_moves(model, data, wrong):
     before = model.lm_head.weight.clone()
     with pytest.raises(ValueError, match="batch_size from 1 to 64"):

@@ -104,6 +104,15 @@ def test_the_model_starts_unchanged_although_its_frozen_weights_have_changed(cha
         torch.testing.assert_close(layer.A.norm(), layer.B.norm())
 
 
+@pytest.mark.parametrize("change", [use_pissa, use_random_directions])
+def test_a_weight_of_fewer_directions_than_the_rank_gives_a_start_that_is_finite(change):
+    model = adapted_gpt2()
+    for W0, _ in adapted_weights(model):
+        W0.copy_(torch.outer(torch.ones(len(W0)), W0[0]))
+    before = logits(model)
+    torch.testing.assert_close(logits(change(model)), before, atol=1e-3, rtol=1e-3)
+
+
 def test_pissa_takes_the_largest_directions_and_its_control_does_not():
     for change, takes_them in ((use_pissa, True), (use_random_directions, False)):
         for (W0, _), (W_res, _) in zip(
