@@ -1,5 +1,5 @@
-"""What the checkers of a lesson say to wrong answers, and to its solutions. A kernel that runs the lesson is
-asked for it at each check cell (see conftest.py), so no lesson has to run again for its exercises.
+"""What the checkers of a lesson say to wrong answers, other right ones, and its solutions. A kernel that runs
+the lesson is asked for it at each check cell (see conftest.py), so no lesson runs again for its exercises.
 """
 
 import ast
@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import torch
 from notebook_rules import ROOT, definitions, exercises, read, solution_code
-from planted_mistakes import PLANTED
+from planted_mistakes import ALSO_RIGHT, PLANTED
 
 from lora_lab import training
 from lora_lab.checks import Verdict
@@ -55,8 +55,14 @@ def solution_faults(value, checkers):
 
 
 def unexpected_verdicts(check, namespace, checkers):
-    """What a check says to planted mistakes where it does not say what it should."""
+    """What a check says to other right answers and planted mistakes where it is not what it should say."""
     for name in checkers:
+        for code in ALSO_RIGHT.get(name, ()):
+            attempt = dict(namespace)
+            run(code, attempt, "another answer")
+            found = run(check, attempt, "its check")
+            if {verdict.state for verdict in verdicts(found)} - {"not attempted"} != {"correct"}:
+                yield f"{name} says {found!r} to this right answer:\n{code}"
         for code, words in PLANTED.get(name, ()):
             attempt = dict(namespace)
             try:

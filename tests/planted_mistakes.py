@@ -1,4 +1,18 @@
-"""Mistakes that learners make: checker name -> pairs (wrong code in the stub's place, words of its hint)."""
+"""Answers of learners in the stub's place. ALSO_RIGHT: checker name -> right ones that are not the solution's.
+PLANTED: checker name -> pairs (wrong code, words of its hint).
+"""
+
+ALSO_RIGHT = {
+    "check_orthogonal": [
+        "perpendicular = np.array([1, 0]) - 2 / 5 * np.array([2, 1])",
+        "perpendicular = (-3, 6)",
+    ],
+    "check_before_and_after": [
+        "torch.manual_seed(0)\nbefore = torch.randn(4, 4)\nafter = before + 1",
+        "before = torch.eye(4)\nafter = before + 0.1 * torch.ones(4, 4)",
+        "before = np.random.default_rng(0).random((4, 4)) * 10\nafter = before + np.outer(before[0], before[1])",
+    ],
+}
 
 PLANTED = {
     # lesson 00
@@ -96,6 +110,7 @@ PLANTED = {
     "check_worst_matrix": [
         ("worst = np.random.default_rng(0).standard_normal((8, 8))", "not all equal"),
         ("worst = np.ones((8, 8))", "full rank"),
+        ("worst = np.arange(64).reshape(8, 8) + np.eye(8)", "not all equal"),
         ("worst = np.zeros((8, 8))", "no energy"),
         ("worst = np.eye(4)", "(4, 4)"),
     ],
@@ -114,8 +129,15 @@ PLANTED = {
     ],
     "check_compress_side_by_side": [
         (
-            "def compress_side_by_side(pixels, rank):\n    return reconstruct(decompose(pixels), min(rank, 18))",
+            "def compress_side_by_side(pixels, rank):\n    return reconstruct(decompose(pixels), rank)",
             "one SVD",
+        ),
+        (
+            "def compress_side_by_side(pixels, rank):\n"
+            "    wide = np.concatenate([pixels[..., c] for c in range(3)], axis=1).astype(float)\n"
+            "    B, A = truncate_svd(*np.linalg.svd(wide, full_matrices=False), rank)\n"
+            "    return np.stack(np.split((B @ A).round().astype(int).astype(np.uint8), 3, axis=1), axis=2)",
+            "do you clip",
         ),
         (
             "def compress_side_by_side(pixels, rank):\n"

@@ -107,7 +107,7 @@ def check_orthogonal(vector):
     if not any(numbers):
         return "the zero vector is perpendicular to everything, and is excluded"
     product = 2 * numbers[0] + numbers[1]
-    if product != 0:
+    if abs(product) > 1e-9 * math.hypot(*numbers):
         return f"its product with (2, 1) must be zero, yours is {product:g}"
 
 

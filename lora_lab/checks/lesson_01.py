@@ -69,6 +69,7 @@ def check_before_and_after(before, after):
         return (
             f"every entry must change, and {len(same)} do not, such as the one in row {row}, column {column}"
         )
-    rank = np.linalg.matrix_rank(change)
+    size = max(np.linalg.norm(before), np.linalg.norm(after))
+    rank = np.linalg.matrix_rank(change, tol=1e-6 * size)  # the two may have been computed in float32
     if rank > 1:
         return f"`after - before` has rank {rank}: which matrix without a zero has rank 1?"

@@ -57,16 +57,19 @@ def check_compress_side_by_side(compress_side_by_side):
         return f"the picture must come back as {pixels.shape}, yours is {picture.shape}"
     if picture.dtype != np.uint8:
         return f"the pixels must be uint8, yours are {picture.dtype}: round and clip"
+    noise = rng.integers(0, 256, (24, 18, 3), dtype=np.uint8)
+    ours = np.asarray(compress_side_by_side(noise, 5))
+    if (ours == reconstruct(decompose(noise), 5)).all():
+        return "this is one SVD per channel: put the channels side by side and take one SVD of all"
     full = np.asarray(compress_side_by_side(pixels, 24))
     if not (full == pixels).all():
         if psnr(pixels, full) < 30:
             return "at full rank the picture must come back; are rows, columns and colours in their places?"
         return "at full rank the picture must come back exactly: do you round before you convert?"
-    noise = rng.integers(0, 256, (24, 18, 3), dtype=np.uint8)
     wide = np.concatenate([noise[..., c] for c in range(3)], axis=1)
     expected = np.stack(np.split(reconstruct(decompose(wide), 5), 3, axis=1), axis=2)
-    ours = np.asarray(compress_side_by_side(noise, 5))
-    if (ours == reconstruct(decompose(noise), 5)).all():
-        return "this is one SVD per channel: put the channels side by side and take one SVD of all"
-    if np.abs(ours.astype(int) - expected).max() > 1:
+    off = np.abs(ours.astype(int) - expected) > 1
+    if 0 < off.mean() < 0.05:
+        return "nearly all pixels are right: do you clip to 0..255 before you convert?"
+    if off.any():
         return "at rank 5 it is not the truncated SVD of the wide matrix [red | green | blue]"
