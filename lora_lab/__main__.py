@@ -6,7 +6,6 @@ The copy is yours: what is in the folder already is never written over.
 import argparse
 import importlib.util
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -23,15 +22,17 @@ def course_folder():
 
 def copy_lessons(folder):
     """Copy each lesson and picture that is not in `folder` yet, and return (copied, kept): how many were, and
-    the names of those that are there, are not the course's, and were left as they are. FileExistsError if a
-    file is where a folder must be; OSError if nothing can be written.
+    the names of those that are there, are not the course's, and were left as they are. OSError if a file is
+    where a folder must be, or if nothing can be written.
     """
     course, copied, kept = course_folder(), 0, []
     for path in (path for kind in KINDS for path in sorted(course.glob(kind))):
         target = folder / path.relative_to(course)
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists():
-            shutil.copyfile(path, target)
+            part = target.with_name(f"{target.name}.part")  # a copy that breaks off must not pass for yours
+            shutil.copyfile(path, part)
+            part.replace(target)
             copied += 1
         elif target.read_bytes() != path.read_bytes():
             kept.append(target.name)
@@ -55,7 +56,9 @@ def copy_and_open(arguments=None):
         return
     if not importlib.util.find_spec("jupyterlab"):
         sys.exit("JupyterLab is missing: run 'pip install jupyterlab', or open the folder in an editor")
-    sys.exit(subprocess.call([sys.executable, "-m", "jupyterlab", str(asked.folder / FIRST)]))
+    from jupyterlab.labapp import main
+
+    sys.exit(main([str(asked.folder / FIRST)]))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,9 @@ PLANTED: checker name -> pairs (wrong code, words of its hint).
 """
 
 ALSO_RIGHT = {
+    "check_fused_cost": [
+        "def fused_cost(d, layers, r):\n    return min(3 * r, d), layers * 12 * d * r, layers * 6 * d * r"
+    ],
     "check_orthogonal": [
         "perpendicular = np.array([1, 0]) - 2 / 5 * np.array([2, 1])",
         "perpendicular = (-3, 6)",
@@ -230,6 +233,20 @@ PLANTED = {
             "    model.transformer.h.requires_grad_(True)\n"
             "    return model",
             "more than one block",
+        ),
+        (
+            "def lightest_block(model):\n"
+            "    model.requires_grad_(False)\n"
+            "    model.transformer.h[:2].requires_grad_(True)\n"
+            "    return model",
+            "more than one block",
+        ),
+        (
+            "def lightest_block(model):\n"
+            "    model.requires_grad_(False)\n"
+            "    model.transformer.h[0].attn.requires_grad_(True)\n"
+            "    return model",
+            "transformer.h.0.ln_1.bias is frozen",
         ),
         (
             "def lightest_block(model):\n"
@@ -671,8 +688,16 @@ PLANTED = {
             "against W as it was",
         ),
         ("def best_limit(W, levels):\n    return 2 * W.abs().max().item()", "between 0 and the absmax"),
-        ("def best_limit(W, levels):\n    return 0.9 * W.abs().max().item()", "steps fine enough"),
-        ("def best_limit(W, levels):\n    return W.abs().quantile(0.99).item()", "steps fine enough"),
+        ("def best_limit(W, levels):\n    return 0.9 * W.abs().max().item()", "in fine steps"),
+        ("def best_limit(W, levels):\n    return W.abs().quantile(0.99).item()", "in fine steps"),
+        (
+            "def best_limit(W, levels):\n"
+            "    def error(limit):\n"
+            "        rounded = dequantize(*quantize(W.clamp(-limit, limit), levels), levels).view(W.shape)\n"
+            "        return (rounded - W).norm()\n"
+            "    return min((W.abs().max() * torch.arange(1, 101) / 100).tolist(), key=error)",
+            "one block",
+        ),
     ],
     # lesson 14
     "check_largest_base": [
@@ -816,6 +841,12 @@ PLANTED = {
         ("def my_tell(n, held_out):\n    return samples('pirate', n, seed=1)[0]", "return two things"),
         (
             "def my_tell(n, held_out):\n    return samples('pirate', n, seed=1)",
+            "among those that are trained on",
+        ),
+        (
+            "def my_tell(n, held_out):\n"
+            "    lines = samples('pirate', 700, seed=1)[0]\n"
+            "    return (lines[::-1] if held_out else lines)[:n], None",
             "among those that are trained on",
         ),
         (

@@ -50,6 +50,15 @@ def old(request, tmp_path):
     return request.param
 
 
+def test_what_was_read_stays_when_the_file_changes(tmp_path):
+    """Were the tensors the file itself, they would change with it, or the process would die."""
+    replace_files(tmp_path, adapter(3))
+    _, tensors, _ = read_files(tmp_path)
+    with open(tmp_path / WEIGHTS, "r+b") as file:
+        file.write(bytes((tmp_path / WEIGHTS).stat().st_size))
+    assert tensors["A"].tolist() == [3]
+
+
 def test_what_was_written_is_read(tmp_path):
     replace_files(tmp_path / "a" / "b", adapter(3, kind=4))
     config, tensors, note = read_files(tmp_path / "a" / "b")

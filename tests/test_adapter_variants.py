@@ -354,8 +354,16 @@ def test_pissa_of_more_than_half_the_full_rank_is_refused(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_what_is_trained_beside_lora_is_not_left_out_in_silence(tmp_path):
+    model = variant("rsLoRA")
+    model.transformer.ln_f.bias.requires_grad_(True)
+    with pytest.raises(ValueError, match=r"LoRA alone, and transformer\.ln_f\.bias is trained beside it"):
+        save_adapter(model, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_ranks_of_ones_own_are_saved_where_a_layer_is_whole(tmp_path):
-    model = random_gpt2()
+    model = random_gpt2().requires_grad_(False)
     for block, rank in zip(model.transformer.h, (2, 3), strict=True):
         block.mlp.c_fc = LinearWithLoRA(block.mlp.c_fc, rank, 6)
     with_updates(model)

@@ -188,6 +188,7 @@ def test_the_name_of_the_base_model_is_written(tmp_path):
         ("FOLDER/", "my-gpt2"),
         ("/home/anna/gone/my-gpt2", "my-gpt2"),  # no longer there
         ("../private/my-gpt2", "my-gpt2"),
+        ("../gone", "gone"),
         ("private/my-gpt2", "my-gpt2"),  # a folder from here, which has the look of a name on the hub
         (".", "here"),
     ],
@@ -543,6 +544,9 @@ def test_a_missing_setting_is_named(name, made_by_peft):
         ("rank_pattern", {"c_attn": 4}, r"must be \(4, 64\) of floats for r = 4, got \(2, 64\)"),
         ("rank_pattern", {"c_attn": 2.0}, r"rank_pattern must be ranks by .* got \{'c_attn': 2\.0\}"),
         ("rank_pattern", {"c_attn(": 2}, r"rank_pattern must be .* got \{'c_attn\('"),
+        ("rank_pattern", {"(?i)c_attn": 2}, r"rank_pattern must be"),
+        ("rank_pattern", {"a{99999999999999}": 2}, r"rank_pattern must be"),
+        ("rank_pattern", {"(" * 3000 + ")" * 3000: 2}, r"rank_pattern must be"),
         ("rank_pattern", [2], r"rank_pattern must be .* got \[2\]"),
         ("alpha_pattern", {"c_attn": -4}, "alpha_pattern must be positive numbers by the names of layers, g"),
         ("modules_to_save", ["lm_head"], "modules_to_save is not implemented"),

@@ -1,8 +1,10 @@
 """`python -m lora_lab` gives a reader the lessons, and never takes anything from them."""
 
 import shutil
+from pathlib import Path
 
 import pytest
+from jupyterlab import labapp
 from notebook_rules import ROOT
 
 import lora_lab.__main__ as copying
@@ -52,9 +54,25 @@ def test_a_folder_that_may_not_be_written_gets_a_sentence(tmp_path, monkeypatch)
         copying.copy_and_open([str(tmp_path / "new"), "--only-copy"])
 
 
+def test_a_lesson_whose_copy_broke_off_is_copied_again(tmp_path, monkeypatch):
+    """And is not taken for the reader's own."""
+
+    def break_off(source, target):
+        Path(target).write_bytes(Path(source).read_bytes()[:1000])
+        raise OSError(28, "No space left on device", target)
+
+    with monkeypatch.context() as full:
+        full.setattr(copying.shutil, "copyfile", break_off)
+        with pytest.raises(OSError):
+            copying.copy_lessons(tmp_path)
+    copied, kept = copying.copy_lessons(tmp_path)
+    assert not kept and copied == len(list(tmp_path.rglob("*.*")))
+    assert not list(tmp_path.rglob("*.part"))
+
+
 def test_jupyterlab_is_opened_on_the_first_lesson_or_asked_for(tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(copying.subprocess, "call", lambda command: calls.append(command) or 0)
+    monkeypatch.setattr(labapp, "main", lambda words: calls.append(words) or 0)
     with pytest.raises(SystemExit) as left:
         copying.copy_and_open([str(tmp_path)])
     assert left.value.code == 0 and calls[0][-1] == str(tmp_path / "notebooks" / "00_start_here.ipynb")

@@ -101,6 +101,7 @@ CLASS = {
     ),
     "lacks/01_matrix_rank": homework(SOLUTIONS | {PAYS: None}),
     "other/my homework": homework(SOLUTIONS),
+    "resets/01_matrix_rank": homework(SOLUTIONS, first="%reset -f"),
     "=1+1/01_matrix_rank": homework({SAVED: FORMULA}),
     "zz/notes": nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")]),
     **{f"cheat/{way}/01_matrix_rank": homework(WRONG, **cells) for way, cells in CHEATS.items()},
@@ -155,6 +156,17 @@ def test_right_answers_are_correct(judged):
 def test_wrong_answers_get_their_hints(judged):
     for (verdict, hint), checker in zip(found(judged, "ben/01_matrix_rank").values(), CHECKERS, strict=True):
         assert verdict == "hint" and PLANTED[checker][0][1] in hint and "Not yet" not in hint
+
+
+def test_a_notebook_that_forgets_all_names_is_judged_as_any(judged):
+    assert found(judged, "resets/01_matrix_rank") == RIGHT
+
+
+@pytest.mark.parametrize("seconds", ["0.5", "nan"])
+def test_too_short_a_time_is_refused(seconds, capsys):
+    with pytest.raises(SystemExit):
+        command_line([".", "--seconds", seconds])
+    assert "--seconds must be at least 1" in capsys.readouterr().err
 
 
 def test_what_was_not_attempted_is_said_to_be_so(judged):

@@ -194,7 +194,10 @@ def test_its_link_leads_to_the_heading_of_the_exercise(learner):
     assert without_code(text).count("](0") == 3  # two lessons, one step; brackets in a link would break it
 
 
-def test_a_damaged_lesson_does_not_hide_the_others(learner):
+def test_a_copy_or_a_damaged_lesson_does_not_hide_the_others(learner):
     (learner / "01_matrix_rank.ipynb").write_text("{")
+    (learner / "03_deep.ipynb").write_text("[" * 100_000)
+    copy = learner / "00_start_here-Copy1.ipynb"  # as JupyterLab names it
+    copy.write_bytes((learner / "00_start_here.ipynb").read_bytes())
     (learner / "02_notes.ipynb").write_text('{"cells": [{"cell_type": "markdown", "source": "my notes"}]}')
     assert [lesson.title for lesson in lessons_in(learner)] == ["00 Start here"]

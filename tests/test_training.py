@@ -197,8 +197,9 @@ def test_an_interrupt_leaves_a_usable_kernel_and_a_sentence():
             pass
         time.sleep(1.5)  # a step takes a small part of this
         manager.interrupt_kernel()
-        reply = client.get_shell_msg(timeout=60)
-        assert reply["parent_header"]["msg_id"] == asked and reply["content"]["ename"] == "KeyboardInterrupt"
+        while (reply := client.get_shell_msg(timeout=60))["parent_header"]["msg_id"] != asked:
+            pass  # a client that starts may have asked more than once whether the kernel is there
+        assert reply["content"]["ename"] == "KeyboardInterrupt"
         said = reply["content"]["evalue"]
         assert re.fullmatch(
             r"training was stopped in step \d+ of 100000; the model keeps what it has learned until there",

@@ -64,7 +64,8 @@ def test_it_loads_its_model_its_stored_runs_and_its_checkers_from_any_folder(ins
     checks.remove("__init__")
     assert runs >= 5 and "lesson_00" in checks
     printed = run(IN_USE, tmp_path, PYTHONPATH=str(installed))
-    assert printed == [str(installed / "lora_lab" / "__init__.py"), "loss below 1", f"{runs} files", *checks]
+    counts = [f"{runs} files", "16 lessons"]
+    assert printed == [str(installed / "lora_lab" / "__init__.py"), "loss below 1", *counts, *checks]
 
 
 IN_USE = """
@@ -73,6 +74,7 @@ import torch
 from safetensors.torch import load_file
 
 import lora_lab, lora_lab.checks
+from lora_lab.checks.__main__ import LESSONS
 from lora_lab.gpt2 import load_gpt2, load_tokenizer
 from lora_lab.runs import DATA
 
@@ -84,6 +86,7 @@ print("loss below 1" if load_gpt2()(ids, labels=ids).loss < 1 else "not the ship
 read = [json.loads(path.read_bytes()) for path in DATA.rglob("*.json")]
 read += [load_file(path) for path in DATA.rglob("*.safetensors")]
 print(sum(map(bool, read)), "files")
+print(len(list(LESSONS.glob("*.ipynb"))), "lessons")
 for module in pkgutil.iter_modules(lora_lab.checks.__path__):
     importlib.import_module(f"lora_lab.checks.{module.name}")
     print(module.name)

@@ -23,7 +23,8 @@ from lora_lab.adapters.updates import check_base, put_updates, updates_of
 def save_adapter(model, folder):
     """Write the LoRA that `apply_lora_to_gpt2` put into `model` to `folder`, and return `model`. In PEFT,
     `PeftModel.from_pretrained(base, folder)` reads it. rsLoRA and DoRA are marked as such; PiSSA, whose r
-    directions are missing from the frozen weights, becomes LoRA of rank 2 r for the base as it was.
+    directions are missing from the frozen weights, becomes LoRA of rank 2 r for the base as it was. After
+    `use_loftq` the numbers fit that base alone, which is not the one that the file names.
 
     An adapter that is there is replaced, other files stay; a process killed while it saves leaves the old
     adapter or the new one. Raises, with nothing written, ValueError if there is no LoRA, if the format has no
@@ -65,8 +66,9 @@ def load_adapter(model, folder):
     If the model has LoRA of this kind, with these targets, ranks, alphas and this dropout, that gets the new
     numbers; any other is removed first. Nothing is guessed, and an error leaves `model` untouched:
     FileNotFoundError if a file is missing; ValueError if one is damaged, if the two are not from one save, if
-    a setting is not implemented, if a tensor is missing, not asked for, misshaped or not finite, or if the
-    base had another size or `use_pissa` has changed it; RuntimeError if LoRA is merged; TypeError if `model`
+    a setting is not implemented, if a tensor is missing, not asked for, misshaped or not finite, if the base
+    had another size, or if LoRA is in it that `use_pissa` has started (once that is taken out, nobody can
+    tell), that is in some blocks only or not lora_lab's; RuntimeError if LoRA is merged; TypeError if `model`
     is no GPT-2.
     """
     content, tensors, note = read_files(Path(folder))

@@ -39,7 +39,8 @@ def read_files(folder):
                 )
         try:
             with safe_open(folder / WEIGHTS, "pt") as file:
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                # Copies, since the file may be replaced as long as the tensors live.
+                tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
                 note = (file.metadata() or {}).get(NOTE)
         except SafetensorError as error:
             raise ValueError(f"{folder / WEIGHTS} is damaged or no safetensors file: {error}") from error

@@ -27,8 +27,8 @@ def is_pattern(value, is_right):
     if value is None:
         return True
     try:
-        return all(re.compile(name) and is_right(of_name) for name, of_name in value.items())
-    except (AttributeError, TypeError, re.error):
+        return all(re.compile(rf"(.*\.)?({name})$") and is_right(of_name) for name, of_name in value.items())
+    except (AttributeError, TypeError, re.error, OverflowError, RecursionError):
         return False
 
 
@@ -119,5 +119,5 @@ def base_name(name):
     """
     if not name:
         return None
-    of_hub = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) and not os.path.exists(name)
+    of_hub = re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name) and not os.path.exists(name)
     return name if of_hub else os.path.basename(os.path.abspath(name))

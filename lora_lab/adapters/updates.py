@@ -5,11 +5,10 @@ import math
 import torch
 
 from lora_lab.adapters.fused import QKV, Update, alpha_for
-from lora_lab.attention import ATTENTION_TARGETS, check_attention
+from lora_lab.attention import ATTENTION_TARGETS, attention_weight, check_attention
 from lora_lab.gpt2 import (
     LAYERS,
     apply_lora_to_gpt2,
-    dense_weights,
     gpt2_blocks,
     lora_layers,
     remove_lora_from_gpt2,
@@ -34,13 +33,18 @@ def updates_of(model):
     dropouts = {float(layer.dropout.p) for layer in layers.values()}
     if len(dropouts) > 1:
         raise ValueError(f"all LoRA must have one dropout, this model has {sorted(dropouts)}")
+    lora = {id(parameter) for layer in layers.values() for parameter in layer.parameters()}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and id(parameter) not in lora:
+            raise ValueError(f"an adapter holds LoRA alone, and {name} is trained beside it: freeze it")
     rslora = has_rslora(layers)
     updates = {name: update_of(layer, rslora) for name, layer in layers.items()}
-    for name, W in dense_weights(model).items():
-        number, target = name.split(".")
-        if target in QKV and name not in layers and any(f"{number}.{other}" in layers for other in QKV):
+    for number, block in enumerate(gpt2_blocks(model)):
+        others = [target for target in QKV if f"{number}.{target}" not in layers]
+        for target in others if len(others) < len(QKV) else ():
+            W = attention_weight(frozen_layer(block.attn), target)
             A, B = W.new_zeros(0, W.shape[1]), W.new_zeros(W.shape[0], 0)
-            updates[name] = Update(A, B, 0, W.norm(dim=1) if classes == {DoRALayer} else None)
+            updates[f"{number}.{target}"] = Update(A, B, 0, W.norm(dim=1) if classes == {DoRALayer} else None)
     return updates, rslora, dropouts.pop()
 
 
@@ -50,7 +54,9 @@ def placed_layers(model):
     targets = {name.split(".")[1] for name in layers}
     places = [name for name, module in model.named_modules() if isinstance(module, LoRALayer)]
     if not len(places) == len(layers) == len(targets) * len(gpt2_blocks(model)):
-        raise ValueError(f"LoRA must be on the same targets of all blocks and only there, it is in {places}")
+        raise ValueError(
+            f"LoRA must be lora_lab's, on the same targets of all blocks and only there, it is in {places}"
+        )
     return layers
 
 

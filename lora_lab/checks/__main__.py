@@ -6,11 +6,12 @@ import sys
 import textwrap
 from pathlib import Path
 
+from lora_lab.__main__ import course_folder
 from lora_lab.checks.course import lessons_in
 from lora_lab.checks.grading import Row, rows_of
 from lora_lab.checks.kernel import Limits
 
-LESSONS = Path(__file__).parents[2] / "notebooks"
+LESSONS = course_folder() / "notebooks"
 NO_SANDBOX = (
     "This runs the learners' code, in copies and with limits of time and memory, but with your rights and "
     "your network: it is no sandbox."
@@ -43,7 +44,7 @@ def judge_class(arguments):
                 table.writerows(map(safe, rows))
                 file.flush()  # what is done is kept if the run is stopped
     except OSError as error:
-        sys.exit(f"the table cannot be written to {arguments.csv}: {error.strerror}")
+        sys.exit(f"the table in {arguments.csv} is not complete: {error.strerror}")
     print(f"\n{len(paths)} notebooks; the table is in {arguments.csv}")
 
 
@@ -79,8 +80,12 @@ def command_line(words=None):
         ("--megabytes", limits.megabytes, "of memory for a notebook"),
     ):
         parser.add_argument(option, type=float, default=default, help=f"{what} ({default:.0f})")
-    judge_class(parser.parse_args(words))
+    arguments = parser.parse_args(words)
+    if not 1 <= arguments.seconds <= 1e6:
+        parser.error("--seconds must be at least 1")
+    judge_class(arguments)
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="replace")  # a name that the output cannot show ends nothing
     command_line()

@@ -44,13 +44,15 @@ class Lesson(NamedTuple):
 
 
 def lessons_in(folder):
-    """The lessons of a folder in their order, `Lesson` each. What is no notebook is left out."""
+    """The lessons of a folder in their order, `Lesson` each. What is no notebook, or a copy, is left out."""
     found = []
     for path in sorted(Path(folder).glob("[0-9][0-9]_*.ipynb")):
+        if not re.fullmatch(r"\w+", path.stem):  # a copy, such as 01_matrix_rank-Copy1
+            continue
         try:
             cells = [(cell, "".join(cell["source"])) for cell in json.loads(path.read_bytes())["cells"]]
             found.append(Lesson(path, *contents_of(cells)))
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             continue  # a reader's own file, or a damaged one: the others can still be shown
     return found
 

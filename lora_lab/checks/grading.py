@@ -168,10 +168,10 @@ class Judge:
         self.kernel, self.name = kernel, f"judge_{secrets.token_hex(8)}"
         here = Path(__file__).parent
         arguments = f"get_ipython().user_ns, {str(here)!r}, 'lesson_{lesson.path.stem[:2]}'"
-        ready = (
-            f"import runpy\n{self.name} = runpy.run_path({str(here / 'judge.py')!r})['ready']({arguments})"
-        )
-        _, why = kernel.run(f"{ready}\ndel runpy", SECONDS_TO_START)
+        ready = f"runpy.run_path({str(here / 'judge.py')!r})['ready']({arguments})"
+        # There, `%reset` in a notebook does not reach it.
+        kept = f"import builtins, runpy\nbuiltins.{self.name} = {ready}\ndel builtins, runpy"
+        _, why = kernel.run(kept, SECONDS_TO_START)
         if why:
             raise RuntimeError(f"the checkers of {lesson.title} cannot be loaded: the cell {why}")
 

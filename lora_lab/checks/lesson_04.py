@@ -67,12 +67,13 @@ def check_lightest_block(lightest_block):
         return "nothing is trainable"
     if trained - set().union(*blocks):
         return f"{sorted(trained - set().union(*blocks))[0]} is trainable too: it is in no block"
-    if trained not in blocks and trained.issuperset(blocks[-1]):
+    chosen, *others = [block for block in blocks if block & trained]
+    if others:
         return "numbers of more than one block are trainable"
-    if trained in blocks[:-1]:
+    if chosen - trained:
+        return f"{sorted(chosen - trained)[0]} is frozen: of the block that you choose, train all"
+    if chosen != blocks[-1]:
         return "another block needs less: how far back must the gradient travel from the loss to this one?"
-    if trained != blocks[-1]:
-        return f"{sorted(blocks[-1] - trained)[0]} is frozen: of the block that you choose, train all"
     if not all(torch.equal(parameter, before[name]) for name, parameter in model.named_parameters()):
         return "the numbers have changed: choose what to train, do not train it"
     frozen = random_gpt2(n_layer=3).requires_grad_(False)

@@ -71,9 +71,7 @@ def check_best_limit(best_limit):
             return "that is a share of the absmax; the limit is wanted in the units of the weight"
         if limit < best / 2:
             return "hardly anything is left of the weight: is the error measured against W as it was, uncut?"
-        return (
-            f"a limit of {best:.3g} has a smaller error than yours, {limit:.3g}; are the steps fine enough?"
-        )
+        return f"a limit of {best:.3g} has a smaller error than yours, {limit:.3g}: one block, in fine steps?"
 
 
 def cut_error(weight, levels, limit):

@@ -28,7 +28,7 @@ def check_tell(tell):
         return f"there are 40 texts and {len(nats)} numbers of nats: one for each, or None for all"
     if tell(60, True)[0][:40] != texts:
         return "called again for more texts it tells other ones: draw with a fixed seed, in a fixed order"
-    if set(tell(60, False)[0]) & set(texts):
+    if set(tell(TRAINING, False)[0]) & set(tell(HELD_OUT, True)[0]):
         return "some held-out texts are among those that are trained on: nothing could be measured with them"
     for held_out, wanted in ((False, TRAINING), (True, HELD_OUT)):
         told = len(tell(wanted, held_out)[0])

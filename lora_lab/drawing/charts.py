@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from lora_lab.drawing.style import CONTROL, INK
+from lora_lab.drawing.style import CONTROL, INK, LETTERS
 
 
 def chart(title, x="", y="", ranks=None, size=(7, 3.6), **settings):
@@ -42,13 +42,13 @@ def set_up(axes, x, y, ranks, settings):
         if axis.get_scale() != "linear":
             axis.set_ticks([], minor=True)
             if len(ticks):
-                axis.set_ticks(ticks, [f"{tick:,}" for tick in ticks])
+                axis.set_ticks(ticks, [f"{tick:,.12f}".rstrip("0").rstrip(".") for tick in ticks])
 
 
 def note(axes, point, text, dx=0, dy=0, color=INK, ha="left"):
     """Write `text` beside a `point` of the plot, shifted right by `dx` and up by `dy`, in points."""
     shift = {"xytext": (dx, dy), "textcoords": "offset points", "va": "center", "ha": ha}
-    axes.annotate(text, point, color=color, annotation_clip=False, **shift)
+    axes.annotate(text, point, color=LETTERS.get(color, color), annotation_clip=False, **shift)
 
 
 def curve(axes, x, y, text="", at=-1, dx=None, dy=0, ha="left", **style):

@@ -98,7 +98,7 @@ def argument():
     dashed = {"fill": False, "edgecolor": INK, "linewidth": 0.8, "linestyle": "--"}
     axes[2].add_patch(Rectangle((left, 0), wide, high, **dashed))
     axes[2].text(left + wide / 2, high / 2, "BA", ha="center", va="center")
-    axes[2].text(1.62, -0.16, "A and B are trained", color="#a87400", va="center")
+    axes[2].text(1.62, -0.16, "A and B are trained", color="#9c6c00", va="center")
     for ax in axes:
         ax.set(xlim=(-0.02, left + wide + 0.05), ylim=(-0.65, high + gap + thin + 0.05), aspect="equal")
     return fig, (
@@ -191,7 +191,7 @@ def lora():
     ax.text(6.85, 1.6, "h", size=14, va="center")
     ax.text(6.93, 1.25, "(out)", ha="center", size=9)
     ax.add_patch(Rectangle((1.45, -0.12), 2.3, 1.58, fill=False, edgecolor=TRAINED, linewidth=2))
-    ax.text(3.85, 0.15, "trained", color="#a87400", va="center")
+    ax.text(3.85, 0.15, "trained", color="#9c6c00", va="center")
     ax.set_ylim(-0.2, 3.5)
     return fig, (
         "The input x goes two ways: through the frozen weight W0, and through A, which narrows it to r "
@@ -249,7 +249,7 @@ def attention_lora():
     ax.text(10.62, 1.95, "output", va="center")
     ax.text(10.68, 1.65, "(t, d)", size=8, va="center")
     ax.text(6.0, 0.25, "grey: frozen", color="#6e6e6e", va="center")
-    ax.text(7.3, 0.25, "A (r, d) and B (d, r): trained", color="#a87400", va="center")
+    ax.text(7.3, 0.25, "A (r, d) and B (d, r): trained", color="#9c6c00", va="center")
     ax.set_xlim(0, 11.2)
     return fig, (
         "Self-attention with LoRA. The token vectors x, t rows of d numbers, go through the frozen layer "

@@ -22,16 +22,19 @@ class QuickPicture(Picture):
         return drawn.getvalue()
 
 
-# A slider of ipywidgets does not say its name to a screen reader: nothing joins its label to its handle.
+# A slider of ipywidgets does not say its name to a screen reader, since nothing joins its label to its
+# handle, and in the place of its value it says which of the positions it is.
 NAME_THE_HANDLES = """
 export default {
   render({ el }) {
     const name = () => el.parentElement?.querySelectorAll(".widget-slider").forEach((slider) => {
       const label = slider.querySelector(".widget-label"), handle = slider.querySelector(".noUi-handle");
-      if (label && handle) handle.setAttribute("aria-label", label.textContent.trim());
+      if (!label || !handle) return;
+      handle.setAttribute("aria-label", label.textContent.trim());
+      handle.setAttribute("aria-valuetext", slider.querySelector(".widget-readout").textContent);
     });
     const seen = new MutationObserver(name);
-    const changes = { childList: true, subtree: true };
+    const changes = { childList: true, subtree: true, attributeFilter: ["aria-valuenow"] };
     requestAnimationFrame(() => { name(); seen.observe(el.parentElement, changes); });
     return () => seen.disconnect();
   },

@@ -63,7 +63,7 @@ def unfolded(solution):
 
 def write_handouts(paths, folder=HANDOUTS):
     """Write the handouts of the lessons at `paths`, their pictures and the answer book into `folder`; its
-    links work there as they do here.
+    links, with all lessons, work there as they do here.
     """
     lessons = [read_lesson(path) for path in paths]
     for name in ("notebooks", "images"):

@@ -59,6 +59,8 @@ def draw_sliders(values, folder, most=MOST):
     {control: {"saved": place of the saved setting, "frames": [{"value", "file", "alt"}]}}. One control moves,
     the others stay at their saved settings.
     """
+    for old in Path(folder).glob("*.png"):
+        old.unlink()
     explorers = [value for value in values if isinstance(value, Explorer)]
     lengths = [len(slider.options) for explorer in explorers for slider in explorer.sliders.values()]
     given, index = iter(shares(lengths, most)), []
@@ -108,9 +110,10 @@ def run_and_draw(path):
 
 
 def sources_hash(path):
-    """A hash of the notebook at `path` and of all that draws its sliders."""
-    modules = [module for module in (ROOT / "lora_lab").rglob("*.py") if module.parent.name != "pages"]
-    files = [path, Path(__file__), *sorted(modules)]
+    """A hash of the notebook at `path` and of all that draws its sliders, stored runs and model included."""
+    files = (file for file in (ROOT / "lora_lab").rglob("*") if file.is_file())
+    package = [file for file in files if file.parent.name not in ("pages", "__pycache__")]
+    files = [path, Path(__file__), *sorted(package)]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 

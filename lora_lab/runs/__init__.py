@@ -46,11 +46,14 @@ def lowest(runs, loss="pirate"):
 
 def at_best(runs, **wanted):
     """Of `runs` with the `wanted` values, those at the best rate, one for each seed: of the rates that were
-    run with most seeds, the one with the lowest mean loss "chosen".
+    run with most seeds, the one with the lowest mean loss "chosen". ValueError if two runs of a rate have the
+    same seed.
     """
     by_rate = {}
     for run in runs_of(runs, **wanted):
         by_rate.setdefault(run["rate"], []).append(run)
+    if any(len({run["seed"] for run in of_rate}) < len(of_rate) for of_rate in by_rate.values()):
+        raise ValueError("runs differ in more than rate and seed: say which are wanted, such as rank=8")
     most = max(map(len, by_rate.values()))
     several = [of_rate for of_rate in by_rate.values() if len(of_rate) == most]
     return min(several, key=lambda of_rate: sum(run["chosen"] for run in of_rate))

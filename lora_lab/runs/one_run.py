@@ -77,7 +77,8 @@ def held_out_loss(model, kind, n):
 
 def losses_by_part(model, kind, n, names):
     """The loss of `model` on the half of `n` stories of `kind` that a rate is chosen by, "chosen", on the
-    other, `kind`, and on n / 2 plain stories by the parts `names` of `labels_by_part`; to five digits.
+    other, `kind`, and on the first n / 2 plain stories by the parts `names` of `labels_by_part`; to five
+    digits. (In pirate speech, those are the ones that a rate is chosen by.)
     """
     choose, report = halves(kind, n)
     plain, parts = labels_by_part(n // 2)

@@ -6,9 +6,9 @@ text, so a story told with n_1, n_2, ... choices has probability 1 / (n_1 n_2 ..
 
     nats = -ln p = ln n_1 + ln n_2 + ...
 
-is what a perfect model pays for it. No model has a lower mean loss: this is the floor. The same stories come
-in three registers: plain, in pirate speech, and followed by a question. In a fourth, "facts", each child has
-an animal, a colour, an object and a place of its own, in every story that is told of it.
+is what a perfect model pays for it. No model has a lower mean loss over all stories: this is the floor. The
+same stories come in three registers: plain, in pirate speech, and followed by a question. In a fourth,
+"facts", each child has an animal, a colour, an object and a place of its own, in every story told of it.
 """
 
 import math
@@ -233,8 +233,8 @@ def word_list(random):
 
 def samples(register, n, seed, held_out=False):
     """`n` texts of `register` and the nats of each, as two lists. One seed tells the same stories in every
-    register; those with `held_out` come from draws of their own, whatever the seed. A question adds its
-    ln(number of questions). ValueError if there is no such register.
+    register but "facts"; those with `held_out` come from draws of their own, whatever the seed. A question
+    adds its ln(number of questions). ValueError if there is no such register.
     """
     if register not in REGISTERS:
         raise ValueError(f"register must be one of {', '.join(REGISTERS)}, got {register!r}")
@@ -255,7 +255,7 @@ def stories(n, seed, held_out=False, facts=None):
 def encode(tokenizer, texts, length, answers_only=False):
     """(ids, labels), both (n, length): each text between two end-of-text tokens, padded on the right with the
     same token, whose labels are IGNORED. With `answers_only` so is all up to the last "Answer:". ValueError
-    if a text has more than `length` tokens, or no answer where one is wanted.
+    if a text with its two ends has more than `length` tokens, or no answer where one is wanted.
     """
     end = tokenizer.eos_token_id
     ids = torch.full((len(texts), length), end)
