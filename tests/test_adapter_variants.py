@@ -8,14 +8,13 @@ from fractions import Fraction
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from test_adapters import EVERY, FUSED, IDS, QKVO, adapted_gpt2, close, logits, peft_gpt2, with_updates
 from torch import nn
-from torch.nn import functional as F
 from unchanged import assert_unchanged, everything
 
 from lora_lab.adapters import load_adapter, save_adapter
-from lora_lab.adapters.files import CONFIG, NOTE, WEIGHTS
+from lora_lab.adapters.files import CONFIG, WEIGHTS
 from lora_lab.adapters.settings import as_pattern, by_pattern
 from lora_lab.gpt2 import LAYERS, apply_lora_to_gpt2, lora_layers, random_gpt2
 from lora_lab.lora import LinearWithLoRA, LoRALayer
@@ -230,53 +229,6 @@ def test_a_pattern_is_read_as_it_was_written():
 def test_a_pattern_matches_whole_dotted_parts_and_the_first_that_matches_counts(name, value):
     pattern = {r"h\.1\.attn.c_attn": 3, r"h\..*\.attn.c_attn": 2, "attn.c_attn": 1}
     assert by_pattern(name, 0, pattern) == value
-
-
-# Files that were written first, with zeros up to one rank
-
-
-def padded(folder, targets, rank, alpha):
-    """Rewrite what `save_adapter` wrote to `folder` as it was written at first."""
-    n = max(1, len({"q", "k", "v"} & {*targets}))
-    tensors = load_file(folder / WEIGHTS)
-    for key, tensor in tensors.items():
-        if "c_attn" not in key:
-            zeros = (n - 1) * rank
-            tensors[key] = F.pad(tensor, (0, 0, 0, zeros) if "lora_A" in key else (0, zeros))
-    save_file(
-        tensors, folder / WEIGHTS, {NOTE: json.dumps({"targets": targets, "rank": rank, "alpha": alpha})}
-    )
-    settings = json.loads((folder / CONFIG).read_text())
-    for name in ("rank_pattern", "alpha_pattern", "use_rslora", "use_dora"):
-        del settings[name]
-    settings |= {"r": n * rank, "lora_alpha": n * alpha}
-    (folder / CONFIG).write_text(json.dumps(settings))
-
-
-@pytest.mark.parametrize("targets", [("q",), ("q", "v"), QKVO, EVERY, ("c_attn", "o"), ("fc",)], ids="-".join)
-def test_a_padded_file_is_loaded_as_before(targets, tmp_path):
-    model = adapted_gpt2(targets, 3, 7)
-    save_adapter(model, tmp_path)
-    padded(tmp_path, targets, 3, 7)
-    ours = load_adapter(random_gpt2(), tmp_path)
-    assert torch.equal(logits(ours), logits(model))
-    assert ours.state_dict().keys() == model.state_dict().keys()
-    assert {layer.rank for layer in lora_layers(ours).values()} == {3}
-    close(logits(PeftModel.from_pretrained(random_gpt2(), tmp_path)), logits(model))
-
-
-def test_a_padded_file_with_another_number_than_zero_is_refused(tmp_path):
-    for key, place in (("lora_A", (5, 0)), ("lora_B", (0, 5))):
-        save_adapter(adapted_gpt2(QKVO, 2, 6), tmp_path)
-        padded(tmp_path, QKVO, 2, 6)
-        tensors = load_file(tmp_path / WEIGHTS)
-        tensors[f"base_model.model.transformer.h.1.attn.c_proj.{key}.weight"][place] = 1
-        note = json.dumps({"targets": QKVO, "rank": 2, "alpha": 6})
-        save_file(tensors, tmp_path / WEIGHTS, {NOTE: note})
-        with pytest.raises(
-            ValueError, match=r"1\.attn\.c_proj in this adapter is not made of o, as the note"
-        ):
-            load_adapter(random_gpt2(), tmp_path)
 
 
 # What cannot be saved

@@ -41,22 +41,17 @@ def fuse(updates, rslora=False):
 
 
 def take_apart(fused, kinds):
-    """The inverse of `fuse` for the `kinds` {"0.q": (rank, alpha), ...}, without updates of rank 0. Zeros
-    that fill up a whole layer to a higher rank are cut off. ValueError if `fuse` does not make `fused` of it.
+    """The inverse of `fuse` for the `kinds` {"0.q": (rank, alpha), ...}, without updates of rank 0. ValueError
+    if `fuse` does not make `fused` of it.
     """
     updates = {}
     for layer, of_layer in by_layer(kinds).items():
-        A, B, _, m = fused[layer]
+        parts = dict.fromkeys(of_layer, fused[layer])  # whole, if it is no c_attn in parts
         if of_layer.keys() <= {*QKV}:
             parts = split_qkv(fused[layer], of_layer)
-            right = torch.equal(fuse_qkv(parts).B, B)
-        else:
-            ((target, (rank, alpha)),) = of_layer.items()
-            parts = {target: Update(A[:rank], B[:, :rank], alpha, m)}
-            right = not A[rank:].any() and not B[:, rank:].any()
-        if not right:
-            made_of = ", ".join(of_layer)
-            raise ValueError(f"{layer} in this adapter is not made of {made_of}, as the note in it says")
+            if not torch.equal(fuse_qkv(parts).B, fused[layer].B):
+                made_of = ", ".join(of_layer)
+                raise ValueError(f"{layer} in this adapter is not made of {made_of}, as the note in it says")
         updates |= {f"{layer.split('.')[0]}.{target}": parts[target] for target in of_layer}
     return updates
 

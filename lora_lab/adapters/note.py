@@ -25,10 +25,8 @@ def noted_kinds(note, layers, config):
         target_of = {layer: target for target, layer in WHOLE.items()}
         places = {name: name.split(".", 1) for name in layers}
         return {f"{number}.{target_of[layer]}": layers[name] for name, (number, layer) in places.items()}
-    kinds, rslora, padded = read_note(note, 1 + max(int(name.split(".")[0]) for name in layers))
+    kinds, rslora = read_note(note, 1 + max(int(name.split(".")[0]) for name in layers))
     expected = {name: fused_kind([*parts.values()], rslora) for name, parts in by_layer(kinds).items()}
-    if padded:
-        expected = dict.fromkeys(expected, max(expected.values()))
     if layers != expected or rslora != config["use_rslora"]:
         names = ("r", "rank_pattern", "lora_alpha", "alpha_pattern", "target_modules", "use_rslora")
         settings = shown({name: config[name] for name in names})
@@ -38,25 +36,17 @@ def noted_kinds(note, layers, config):
 
 
 def read_note(note, blocks):
-    """({"0.q": (rank, alpha), ...}, whether it is rsLoRA, whether the file is padded) for a GPT-2 of so many
-    blocks. ValueError if the note is damaged.
-
-    A padded file is one as they were written first, with the note {"targets": [...], "rank": r, "alpha":
-    alpha}. Beside n of q, k and v all other layers are filled up by zeros to their rank n r.
+    """({"0.q": (rank, alpha), ...}, whether it is rsLoRA) for a GPT-2 of so many blocks. ValueError if the
+    note is damaged.
     """
     try:
         content = json.loads(note)
-        padded = "targets" in content
-        if padded:
-            kind = content["rank"], content["alpha"]
-            kinds = {f"{i}.{target}": kind for i in range(blocks) for target in content["targets"]}
-        else:
-            kinds = {name: (rank, alpha) for name, (rank, alpha) in content["layers"].items()}
+        kinds = {name: (rank, alpha) for name, (rank, alpha) in content["layers"].items()}
         targets = sorted({name.split(".")[1] for name in kinds})
         check_targets(targets)
         complete = kinds.keys() == {f"{i}.{target}" for i in range(blocks) for target in targets}
         if not complete or not all(is_rank(rank) and is_alpha(alpha) for rank, alpha in kinds.values()):
             raise ValueError("there must be a rank and an alpha for the same targets of all blocks")
-        return kinds, not padded and content["use_rslora"], padded
+        return kinds, content["use_rslora"]
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         raise ValueError(f"the note in {WEIGHTS} is damaged: {shown(note)}") from error
