@@ -41,8 +41,8 @@ def fuse(updates, rslora=False):
 
 
 def take_apart(fused, kinds):
-    """The inverse of `fuse` for the `kinds` {"0.q": (rank, alpha), ...}, without updates of rank 0. ValueError
-    if `fuse` does not make `fused` of it.
+    """The inverse of `fuse` for the `kinds` {"0.q": (rank, alpha), ...}, without updates of rank 0.
+    ValueError if `fuse` does not make `fused` of it.
     """
     updates = {}
     for layer, of_layer in by_layer(kinds).items():
