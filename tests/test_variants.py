@@ -175,6 +175,7 @@ def test_dora_has_one_number_more_for_each_row_and_keeps_a():
     for (W0, old), (_, new) in zip(adapted_weights(plain), adapted_weights(dora), strict=True):
         assert torch.equal(old.A, new.A) and new.m.shape == (len(W0),)
         assert all(parameter.requires_grad for parameter in (new.A, new.B, new.m))
+        assert new.state_dict().keys() == {"A", "B", "m"}  # W0 is the base's to keep
 
 
 def test_dora_is_pefts_in_outputs_and_gradients():
