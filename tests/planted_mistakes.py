@@ -3,6 +3,18 @@ PLANTED: checker name -> pairs (wrong code, words of its hint).
 """
 
 ALSO_RIGHT = {
+    "check_lightest_block": [
+        "from lora_lab.memory import activation_bytes\n"
+        "def lightest_block(model):\n"
+        "    def bytes_of(block):\n"
+        "        model.requires_grad_(False)\n"
+        "        block.requires_grad_(True)\n"
+        "        return activation_bytes(model, torch.arange(128)[None])\n"
+        "    lightest = min(model.transformer.h, key=bytes_of)\n"
+        "    model.requires_grad_(False)\n"
+        "    lightest.requires_grad_(True)\n"
+        "    return model"
+    ],
     "check_fused_cost": [
         "def fused_cost(d, layers, r):\n    return min(3 * r, d), layers * 12 * d * r, layers * 6 * d * r"
     ],
@@ -290,6 +302,25 @@ PLANTED = {
             "    U, s, Vt = torch.linalg.svd(delta_W, full_matrices=False)\n"
             "    layer.lora.B.data.copy_(U[:, :rank] * s[:rank])\n"
             "    layer.lora.A.data.copy_(Vt[:rank])\n"
+            "    layer.lora.scale = 1\n"
+            "    return layer",
+            "the layer its scale, 4; yours are 3 and 1",
+        ),
+        (
+            "def layer_from_update(base, delta_W, rank, alpha):\n"
+            "    layer = LinearWithLoRA(base, rank, alpha)\n"
+            "    U, s, Vt = torch.linalg.svd(delta_W, full_matrices=False)\n"
+            "    layer.lora.A.data = U[:, :rank] * s[:rank] @ Vt[:rank]\n"
+            "    layer.lora.B.data = torch.eye(len(delta_W)) / layer.lora.scale\n"
+            "    return layer",
+            "keep its 3 rows",
+        ),
+        (
+            "def layer_from_update(base, delta_W, rank, alpha):\n"
+            "    layer = LinearWithLoRA(base, rank, alpha)\n"
+            "    U, s, Vt = torch.linalg.svd(delta_W, full_matrices=False)\n"
+            "    layer.lora.B.data.copy_(U[:, :rank] * s[:rank])\n"
+            "    layer.lora.A.data.copy_(Vt[:rank])\n"
             "    return layer",
             "undo the scale",
         ),
@@ -346,6 +377,15 @@ PLANTED = {
         ),
     ],
     "check_joined": [
+        (
+            "def joined(first, second):\n"
+            "    both = LoRALayer(9, 6, 3, 12)\n"
+            "    both.A.data = torch.cat([first.A, second.A])\n"
+            "    both.B.data = torch.cat([first.scale * first.B, second.scale * second.B], dim=1)\n"
+            "    both.scale = 1\n"
+            "    return both",
+            "the scale is alpha / r, here 4",
+        ),
         (
             "def joined(first, second):\n"
             "    both = LoRALayer(9, 6, 3, 3)\n"

@@ -46,6 +46,8 @@ def check_layer_from_update(layer_from_update):
         return "the frozen weight has changed: the update belongs into A and B"
     if (layer.lora.rank, layer.lora.alpha) != (3, 12):
         return f"rank 3 and alpha 12 were asked for, yours has {layer.lora.rank} and {layer.lora.alpha}"
+    if (rows := len(layer.lora.A)) != 3 or layer.lora.scale != 4:
+        return f"A must keep its 3 rows and the layer its scale, 4; yours are {rows} and {layer.lora.scale:g}"
     found, best = layer.lora.delta_W().detach(), torch.from_numpy(low_rank_approximation(delta_W.numpy(), 3))
     if torch.allclose(found, best * 4, atol=1e-4):
         return "the update is 4 times too large, and 4 is alpha / r: undo the scale in A or B"

@@ -35,6 +35,8 @@ def check_joined(joined):
     found, wanted = both.delta_W(), first.delta_W() + second.delta_W()
     if both.rank < 3 or len(both.A) < 3:
         return "two updates of ranks 2 and 1 have a sum of rank 3: a smaller one cannot hold it"
+    if both.scale != both.alpha / both.rank:
+        return f"the scale is alpha / r, here {both.alpha / both.rank:g}, and yours was set to {both.scale:g}"
     if torch.allclose(found, both.scale * (first.B @ first.A + second.B @ second.A), atol=1e-5):
         return "the two scales are lost: each update was made with alpha / r of its own"
     if torch.allclose(found, both.scale * wanted, atol=1e-5) and both.scale != 1:
