@@ -49,7 +49,9 @@ class LinearWithFastLoRA(LinearWithLoRA):
 
     def forward(self, x):
         W0, lora = dense_weight(self.base), self.lora
-        if torch.is_autocast_enabled(x.device.type) or x.dtype != W0.dtype:
+        kind = x.device.type
+        autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)  # not on "meta"
+        if autocast or x.dtype != W0.dtype:
             raise RuntimeError(
                 f"the fast layer computes in one precision, {W0.dtype}, without autocast, and got {x.dtype}: "
                 "convert the model, or use LinearWithLoRA"

@@ -98,17 +98,25 @@ def quantize_gpt2(model, levels=NF4):
     Do it before LoRA comes in, or after: its base is then quantised. TypeError if `model` is no GPT-2,
     RuntimeError if LoRA is merged, and what `quantize` raises; with nothing changed.
     """
-    check_unmerged(model)
-    for block in gpt2_blocks(model):
-        for layer in block.modules():
-            if isinstance(layer, Conv1D):
-                check_weight(layer.weight)
+    check_quantizable(model, levels)
     replace_modules(
         gpt2_blocks(model),
         lambda module: isinstance(module, Conv1D),
         lambda layer: LinearNF4(layer, levels).train(layer.training),
     )
     return model
+
+
+def check_quantizable(model, levels):
+    """Raise what `quantize_gpt2` raises for `model` and `levels`."""
+    check_unmerged(model)
+    for block in gpt2_blocks(model):
+        for layer in block.modules():
+            if isinstance(layer, Conv1D):
+                check_weight(layer.weight)
+    quantize(torch.zeros(1), levels)
+    if len(levels) > 16:
+        raise ValueError(f"4 bits are codes of 16 levels at most, got {len(levels)}")
 
 
 def dequantize_gpt2(model):

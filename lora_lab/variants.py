@@ -4,8 +4,8 @@ rsLoRA: the scale alpha / sqrt(r) (Kalajdzievski, arXiv 2312.03732). PiSSA: star
 values of W0 (Meng et al., 2404.02948). LoRA+: a larger rate for B (Hayou et al., 2402.12354). DoRA: learn how
 long each row of the weight is apart from where it points (Liu et al., 2402.09353).
 
-Each `use_...` changes a model with LoRA before it is trained, and returns it. Raises what `adapted_weights`
-raises.
+Each `use_...` changes a model with LoRA, whose updates are still zero, and returns it: rsLoRA comes before
+PiSSA. Raises what `adapted_weights` raises.
 """
 
 import math
@@ -77,7 +77,9 @@ def use_random_directions(model):
 
 
 def use_dora(model):
-    """Put a DoRALayer in the place of every LoRALayer of `model`."""
+    """Put a DoRALayer in the place of every LoRALayer of `model`. It keeps a copy of W0, so what loads or
+    rounds the frozen weights comes before.
+    """
     W0_of = {layer: W0 for W0, layer in adapted_weights(model)}
 
     def with_lengths(layer):

@@ -3,6 +3,29 @@ PLANTED: checker name -> pairs (wrong code, words of its hint).
 """
 
 ALSO_RIGHT = {
+    "check_layer_from_update": [
+        "def layer_from_update(base, delta_W, rank, alpha):\n"
+        "    layer = LinearWithLoRA(base, rank, alpha)\n"
+        "    delta_W /= layer.lora.scale\n"
+        "    U, s, Vt = torch.linalg.svd(delta_W, full_matrices=False)\n"
+        "    layer.lora.B.data.copy_(U[:, :rank] * s[:rank])\n"
+        "    layer.lora.A.data.copy_(Vt[:rank])\n"
+        "    return layer"
+    ],
+    "check_invisible": ["def invisible(x):\n    return (3 * x + 10).float()"],
+    "check_fused_update": [
+        "import numpy as np\ndef fused_update(q, k, v):\n    return np.concatenate([q.T.numpy(), k.T.numpy(), v.T.numpy()], axis=1)"
+    ],
+    "check_sign": [
+        "def spread(n):\n"
+        "    places = torch.arange(n, dtype=torch.float32)\n"
+        "    return torch.outer(places, torch.ones(n)) - torch.outer(torch.ones(n), places - 0.5)"
+    ],
+    "check_same_run": [
+        "def same_run(alpha, new_alpha, rate):\n"
+        "    root = torch.sqrt(torch.tensor(alpha / new_alpha))\n"
+        "    return root, root * rate"
+    ],
     "check_lightest_block": [
         "from lora_lab.memory import activation_bytes\n"
         "def lightest_block(model):\n"

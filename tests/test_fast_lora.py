@@ -105,6 +105,11 @@ def test_a_base_that_is_trained_or_in_four_bits_is_refused():
         LinearWithFastLoRA(LinearNF4(nn.Linear(64, 12)), 2, 2)(torch.randn(5, 64))
 
 
+def test_it_runs_on_the_device_without_memory():
+    _, fast = pair(nn.Linear(20, 12))
+    assert fast.to("meta")(torch.randn(5, 20, device="meta")).shape == (5, 12)
+
+
 def test_another_update_than_loras_is_refused():
     """It would be left out."""
     _, fast = pair(BASES["linear"])

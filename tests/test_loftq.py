@@ -45,6 +45,19 @@ def test_a_second_round_rounds_what_the_first_has_left_over():
     assert (W - W_hat - B_2 @ A_2).norm() < (W - rounded(W, THREE) - B @ A).norm()
 
 
+@pytest.mark.parametrize("wrong", ["NaN", "17 levels"])
+def test_what_cannot_be_quantised_is_refused_before_anything_changes(wrong):
+    model = apply_lora_to_gpt2(random_gpt2(), 4, 8, ("fc",))
+    if wrong == "NaN":
+        model.transformer.h[1].mlp.c_proj.weight.data[0, 0] = float("nan")
+    levels = torch.linspace(-1, 1, 17) if wrong == "17 levels" else NF4
+    frozen = model.transformer.h[0].mlp.c_fc.base.weight
+    before = frozen.clone()
+    with pytest.raises(ValueError, match=r"16 levels at most, got 17|NaN"):
+        use_loftq(model, levels)
+    assert torch.equal(frozen, before)
+
+
 def test_no_rounds_are_refused():
     with pytest.raises(ValueError, match="at least 1, got 0"):
         loftq(normal(64, 128), 8, rounds=0)

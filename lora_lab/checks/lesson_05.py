@@ -39,7 +39,7 @@ def check_layer_from_update(layer_from_update):
     delta_W = torch.randn(6, 9, generator=draw)
     base = nn.Linear(9, 6)
     start = base.weight.detach().clone()
-    layer = attempt(layer_from_update, base, delta_W, 3, 12)
+    layer = attempt(layer_from_update, base, delta_W.clone(), 3, 12)
     if not isinstance(layer, LinearWithLoRA):
         return f"a LinearWithLoRA is wanted, you return {type(layer).__name__}"
     if not torch.equal(layer.base.weight, start):

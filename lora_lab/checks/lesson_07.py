@@ -54,6 +54,7 @@ def check_invisible(invisible):
     y = attempt(invisible, x.clone())
     if not isinstance(y, torch.Tensor) or y.shape != x.shape:
         return f"x is {tuple(x.shape)}, and so must be the result"
+    y = y.to(x)
     norms = [torch.nn.functional.layer_norm(m, (32,)) for m in (x, y)]
     if torch.allclose(norms[0], -norms[1], atol=1e-3):
         return "the norm has changed its sign: a negative factor is seen"

@@ -34,7 +34,7 @@ def check_codes_moved(codes_moved):
     codes, absmax = quantize(W)
     base = dequantize(codes, absmax).view(W.shape)
     for size in (0.05, 0.3):
-        answer, update = float(attempt(codes_moved, W, size * noise)), size * noise
+        answer, update = float(attempt(codes_moved, W.clone(), size * noise)), size * noise
         merged = base + update
         after = quantize(merged)[0] != codes
         right = after.float().mean().item()
