@@ -340,3 +340,27 @@ def test_a_million_pixels_are_not_too_many_and_one_more_is(tmp_path):
     path = save(Image.new("L", (101, 9_901)), tmp_path / "y.png")
     with pytest.warns(UserWarning, match="has 101 x 9901 pixels, more than 1,000,000"):
         load_picture(path)
+
+
+@pytest.mark.parametrize("values, pixels", [([0, 65535], [0, 255]), ([257, 514], [1, 2])])
+def test_whole_numbers_of_16_bits_are_not_stretched(values, pixels):
+    picture = Image.fromarray(np.array([values], dtype=np.int32))
+    assert images.picture_to_pixels(picture).tolist() == [pixels]
+
+
+@pytest.mark.parametrize("values", [[-1, 5], [0, 65536]])
+def test_whole_numbers_beyond_16_bits_are_refused(values):
+    with pytest.raises(ValueError, match="16 bits hold 0 to 65535"):
+        images.picture_to_pixels(Image.fromarray(np.array([values], dtype=np.int32)))
+
+
+def test_one_floating_point_number_everywhere_is_black():
+    picture = Image.fromarray(np.full((2, 2), -5, dtype=np.float32))
+    with warnings.catch_warnings(action="error"):
+        assert not images.picture_to_pixels(picture).any()
+
+
+def test_equal_pictures_need_no_division_by_zero():
+    pixels = np.zeros((2, 2), dtype=np.uint8)
+    with warnings.catch_warnings(action="error"):
+        assert images.psnr(pixels, pixels) == math.inf
