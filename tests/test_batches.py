@@ -91,3 +91,4 @@ def test_the_floor_is_the_surprise_of_held_out_stories_over_their_predicted_toke
     stories, nats = samples("pirate", 10, seed=1, held_out=True)
     tokens = sum(len(load_tokenizer()(story).input_ids) + 1 for story in stories)  # and the end of each
     assert math.isclose(floor_per_token("pirate", 10), sum(nats) / tokens)
+    assert floor_per_token("questions", 10) == 0  # an answer follows from its story

@@ -21,11 +21,13 @@ from lora_lab.drawing import (
     curve,
     gallery,
     level,
+    note,
     panels,
     show,
     valley,
     values_of,
 )
+from lora_lab.drawing import style as palette
 
 
 def figure():
@@ -104,8 +106,8 @@ def test_ranks_and_nothing_else_stand_on_a_logarithmic_axis():
 
 
 def test_ticks_of_a_logarithmic_axis_are_plain_numbers():
-    _, axes = chart("A title", yscale="log", yticks=(0.02, 1, 1000))
-    assert tick_texts(axes.yaxis) == (["0.02", "1", "1,000"], [])
+    _, axes = chart("A title", yscale="log", yticks=(1e-5, 0.02, 0.1 * 3, 1, 1000.0))
+    assert tick_texts(axes.yaxis) == (["0.00001", "0.02", "0.3", "1", "1,000"], [])
 
 
 def test_panels_share_their_y_axis_and_its_label():
@@ -302,3 +304,15 @@ def test_a_screen_reader_hears_the_name_of_each_slider():
         child for child in explorer.box.children if 'setAttribute("aria-label"' in getattr(child, "_esm", "")
     ]
     assert len(namers) == 1
+
+
+def test_letters_in_the_colours_of_lines_are_dark_enough_to_read():
+    """WCAG 2.1, 1.4.3: a contrast of 4.5 on white."""
+    lines = (*palette.LETTERS, palette.INK, palette.A_BLUE)
+    for colour in lines:
+        figure, axes = chart("A title.", "x", "y")
+        note(axes, (0, 0), "words", color=colour)
+        rgb = np.array(matplotlib.colors.to_rgb(axes.texts[-1].get_color()))
+        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        assert 1.05 / (linear @ [0.2126, 0.7152, 0.0722] + 0.05) >= 4.5, colour
+        plt.close(figure)

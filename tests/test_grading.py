@@ -4,6 +4,8 @@ import contextlib
 import csv
 import io
 import os
+import subprocess
+import sys
 
 import nbformat
 import pytest
@@ -166,7 +168,20 @@ def test_a_notebook_that_forgets_all_names_is_judged_as_any(judged):
 def test_too_short_a_time_is_refused(seconds, capsys):
     with pytest.raises(SystemExit):
         command_line([".", "--seconds", seconds])
-    assert "--seconds must be at least 1" in capsys.readouterr().err
+    assert "--seconds must be from 1 to a million" in capsys.readouterr().err
+
+
+def test_a_name_that_the_output_cannot_show_does_not_end_the_class(tmp_path):
+    """As where the output goes to a file on Windows."""
+    for name in ("Łukasz", "zoe"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "01_matrix_rank.ipynb").write_text("{")
+    command = [sys.executable, "-m", "lora_lab.checks", ".", "--csv", "out.csv"]
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    run = subprocess.run(command, cwd=tmp_path, env=ascii_only, capture_output=True, text=True)
+    assert run.returncode == 0 and "?ukasz" in run.stdout, run.stderr
+    rows = list(csv.DictReader((tmp_path / "out.csv").open(encoding="utf-8-sig", newline="")))
+    assert [row["who"] for row in rows] == ["zoe", "Łukasz"]
 
 
 def test_what_was_not_attempted_is_said_to_be_so(judged):

@@ -170,6 +170,13 @@ def test_the_best_rate_is_that_of_the_mean_over_the_seeds_and_one_seed_alone_doe
     assert [(run["rate"], run["seed"]) for run in best] == [(0.4, 0), (0.4, 1)]
 
 
+def test_runs_of_several_kinds_are_not_mixed():
+    mixed = [{"rate": 0.1, "seed": 0, "rank": rank, "chosen": 0.5} for rank in (2, 8)]
+    with pytest.raises(ValueError, match="differ in more than rate and seed"):
+        at_best(mixed)
+    assert at_best(mixed, rank=8) == mixed[1:]
+
+
 def test_the_share_of_the_way_is_measured_on_the_task_of_the_run():
     stored = {"base": {"facts": 0.5, "chosen": 9.0}, "floor": 0.3}
     assert share_of_way(stored, {"task": "facts", "facts": 0.35, "chosen": 8.0}) == pytest.approx(0.75)

@@ -82,7 +82,7 @@ def command_line(words=None):
         parser.add_argument(option, type=float, default=default, help=f"{what} ({default:.0f})")
     arguments = parser.parse_args(words)
     if not 1 <= arguments.seconds <= 1e6:
-        parser.error("--seconds must be at least 1")
+        parser.error("--seconds must be from 1 to a million")
     judge_class(arguments)
 
 

@@ -53,9 +53,8 @@ def check_other_keys(other_keys):
     k = torch.randn(5, 4, generator=draw, dtype=torch.float64)
     q = 3 * torch.randn(6, 4, generator=draw, dtype=torch.float64)
     other = torch.as_tensor(attempt(other_keys, k.clone()))
-    if not isinstance(other, torch.Tensor) or other.shape != k.shape:
-        shape = tuple(getattr(other, "shape", ()))
-        return f"five keys of four numbers are a tensor of shape (5, 4), yours is {shape}"
+    if other.shape != k.shape:
+        return f"five keys of four numbers are a tensor of shape (5, 4), yours is {tuple(other.shape)}"
     other = other.to(k)
     if bool((other == k).all(dim=1).any()):
         return "at least one key is the same as before: each of them must be different"

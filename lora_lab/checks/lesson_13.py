@@ -31,8 +31,8 @@ def check_pack_four(pack_four):
     """Exercise 13.2: 64 a + 16 b + 4 c + d."""
     codes = torch.tensor([3, 0, 1, 2, 0, 0, 0, 1, 2, 1, 0, 3], dtype=torch.uint8)
     packed = torch.as_tensor(attempt(pack_four, codes.clone()))
-    if not isinstance(packed, torch.Tensor) or packed.dtype != torch.uint8:
-        return f"a tensor of uint8 is wanted, yours is {getattr(packed, 'dtype', type(packed).__name__)}"
+    if packed.dtype != torch.uint8:
+        return f"a tensor of uint8 is wanted, yours is {packed.dtype}"
     if packed.shape != (3,):
         return f"12 codes must become 3 bytes, yours is of shape {tuple(packed.shape)}"
     a, b, c, d = codes.view(3, 4).T
