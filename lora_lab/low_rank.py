@@ -116,5 +116,5 @@ def energy(s):
     """
     if not s.any():
         raise ValueError("a matrix of zeros has no energy to share")
-    shares = (s / s.max()) ** 2  # no square is too large or too small for a float
-    return np.cumsum(shares) / shares.sum()
+    held = np.cumsum((s / s.max()) ** 2)  # no square is too large or too small for a float
+    return held / held[-1]

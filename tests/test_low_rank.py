@@ -131,6 +131,12 @@ def test_energy_by_hand():
     np.testing.assert_allclose(energy(np.array([2.0, 1.0, 1.0])), [4 / 6, 5 / 6, 1])
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_energy_rises_to_exactly_one(kind):
+    s = np.sort(np.random.default_rng(0).random(10_000).astype(kind))[::-1]
+    assert energy(s)[-1] == 1 and (np.diff(energy(s)) >= 0).all()
+
+
 def test_energy_is_the_share_of_the_squared_norm_that_truncation_keeps():
     M = full()
     shares = energy(np.linalg.svd(M, compute_uv=False))
