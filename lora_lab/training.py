@@ -47,9 +47,10 @@ def fit(model, ids, labels, steps, rate, batch_size=16, warmup=0, weight_decay=0
             rows = next(batches)
             loss = model(ids[rows].to(device), labels=labels[rows].to(device)).loss
             if not torch.isfinite(loss):
-                raise FloatingPointError(
-                    f"the loss is {loss.item()} at step {step}: try a rate well below {rate:g}, or a warm-up"
-                )
+                advice = f"try a rate well below {rate:g}, or a warm-up"
+                if (labels[rows] == IGNORED).all():
+                    advice = "its batch has no labels"
+                raise FloatingPointError(f"the loss is {loss.item()} at step {step}: {advice}")
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

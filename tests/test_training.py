@@ -102,6 +102,12 @@ def test_the_rate_rises_during_the_warm_up():
     assert steps == pytest.approx([0.05, 0.1, 0.1, 0.1], rel=1e-4)
 
 
+def test_a_batch_without_labels_is_not_blamed_on_the_rate(model, data):
+    ids, labels = data[0][:8], torch.full_like(data[1][:8], IGNORED)
+    with pytest.raises(FloatingPointError, match="the loss is nan at step 1: its batch has no labels"):
+        fit(model, ids, labels, steps=1, rate=1e-3, batch_size=4)
+
+
 def test_a_model_without_anything_trainable_is_refused(model, data):
     with pytest.raises(ValueError, match="everything is frozen"):
         fit(model.requires_grad_(False), *data, steps=1, rate=1e-3)
