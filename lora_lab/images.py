@@ -45,7 +45,8 @@ def picture_to_pixels(picture):
         values = np.asarray(picture)
         if values.min() < 0 or values.max() > 65535:
             raise ValueError(f"16 bits hold 0 to 65535, but it has {values.min()} to {values.max()}")
-        return to_uint8(values / 65535 * 255)
+        white = np.where(values == picture.info.get("transparency"), 65535, values)
+        return to_uint8(white / 65535 * 255)
     if picture.mode == "F":  # floating point has no agreed white: stretch what there is
         values = check_matrix(np.asarray(picture)).astype(np.float64)  # where no difference overflows
         return to_uint8((values - values.min()) / (np.ptp(values) or 1) * 255)

@@ -81,6 +81,12 @@ def test_a_transparent_colour_of_a_palette_becomes_white(tmp_path):
     np.testing.assert_array_equal(pixels, [[[255, 0, 0], [255, 255, 255], [0, 0, 255]]])
 
 
+def test_a_transparent_value_of_16_bits_becomes_white(tmp_path):
+    grey = Image.fromarray(np.array([[0, 257, 65535]], dtype=np.uint16))
+    pixels = load_picture(save(grey, tmp_path / "x.png", transparency=257))
+    np.testing.assert_array_equal(pixels, [[0, 255, 255]])
+
+
 def test_one_bit_becomes_black_and_white(tmp_path):
     bits = Image.fromarray(np.array([[0, 255], [255, 0]], dtype=np.uint8)).convert("1")
     np.testing.assert_array_equal(load_picture(save(bits, tmp_path / "x.png")), [[0, 255], [255, 0]])
