@@ -114,6 +114,8 @@ def check_attention(attention, targets):
         raise ValueError(f"each target can be named once, got {targets!r}")
     if getattr(attention, "is_cross_attention", False):
         raise ValueError("only self-attention is implemented, this layer attends to another sequence")
+    if getattr(getattr(attention, "config", None), "add_cross_attention", False):
+        raise ValueError("a model with cross-attention is not implemented: its cache holds two kinds of keys")
     if getattr(attention, "reorder_and_upcast_attn", False):
         raise ValueError(
             "reorder_and_upcast_attn=True is not implemented: set it to False in the model's configuration"

@@ -351,6 +351,10 @@ def test_cross_attention_is_refused():
     assert_refused(attention(is_cross_attention=True), ValueError, "only self-attention")
 
 
+def test_a_model_that_has_cross_attention_beside_it_is_refused():
+    assert_refused(attention(add_cross_attention=True), ValueError, "cross-attention is not implemented")
+
+
 def test_reordered_and_upcast_attention_is_refused():
     assert_refused(attention(reorder_and_upcast_attn=True), ValueError, "reorder_and_upcast_attn=True")
 
