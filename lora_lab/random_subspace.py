@@ -34,7 +34,7 @@ class RandomSubspace(nn.Module):
     def weights(self):
         W0 = {name: self.model.get_parameter(name) for name in self.names}
         update = (self.sign * self.z.gather(0, self.which)).split([W.numel() for W in W0.values()])
-        return {name: W + part.view_as(W) for (name, W), part in zip(W0.items(), update, strict=True)}
+        return {name: W + part.view_as(W).to(W) for (name, W), part in zip(W0.items(), update, strict=True)}
 
     def forward(self, *inputs, **options):
         return functional_call(self.model, self.weights(), inputs, options)

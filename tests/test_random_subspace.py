@@ -29,6 +29,14 @@ def test_at_first_nothing_changes_and_then_it_does():
         assert not torch.allclose(space(IDS).logits, random_gpt2()(IDS).logits, atol=1e-2)
 
 
+def test_a_model_in_half_precision_stays_in_it():
+    space = RandomSubspace(random_gpt2().bfloat16(), NAMES, 7)
+    with torch.no_grad():
+        space.z.fill_(0.1)
+        assert space(IDS).logits.dtype == torch.bfloat16
+    assert {W.dtype for W in space.weights().values()} == {torch.bfloat16}
+
+
 def test_z_alone_is_trained_and_the_model_stays_bit_equal():
     space = subspace()
     assert count_trainable_parameters(space) == 7
