@@ -51,7 +51,7 @@ MODULES = {
 SAMPLED = {
     "adapters": (("adapters", "adapter_files", "adapter_variants", "properties"), ("10",)),
     "runs": (
-        ("runs", "facts", "choosing", "fine_tuning", "why_low_rank", "methods"),
+        ("runs", "facts", "choosing", "fine_tuning", "why_low_rank", "loftq", "methods"),
         ("10", "11", "12", "14"),
     ),
     "drawing": (("drawing", "statements", "diagrams"), ("02", "12")),

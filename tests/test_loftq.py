@@ -116,6 +116,14 @@ def stored(**wanted):
     return runs_of(read_runs("qlora")["bases"], **wanted)
 
 
+def test_no_run_is_missing_and_none_is_there_twice():
+    first = qlora.settings_of_bases()
+    asked = first + qlora.settings_of_more_seeds(stored()[: len(first)])
+    assert (len(first), len(asked), len(set(asked))) == (30, 54, 54)
+    for run, setting in zip(stored(), asked, strict=True):
+        assert setting.asked().items() <= run.items()
+
+
 def test_every_best_rate_has_a_worse_one_on_both_sides_and_every_seed():
     for base, start in qlora.COMPARED:
         sweep = stored(base=base, start=start, seed=0)

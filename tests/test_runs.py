@@ -20,6 +20,7 @@ from lora_lab.runs import (
     fine_tuning,
     lowest,
     one_run,
+    qlora,
     read_runs,
     runs_of,
     share_of_way,
@@ -114,6 +115,7 @@ def test_a_setting_says_only_what_its_method_heeds():
         ("fine_tuning", fine_tuning.SHORT, fine_tuning.measure_registers),
         ("facts", facts.SHORT, facts.measure_facts),
         ("choosing", choosing.SHORT, choosing.measure_choice),
+        ("qlora", qlora.SHORT, qlora.measure_base),
     ],
 )
 def test_a_short_run_made_again_is_the_stored_one(topic, short, measure):

@@ -41,10 +41,15 @@ class OnBase(Setting):
     start: str = "usual"
 
 
-def on_base(base, start, rate, seed=0):
-    """A run of this topic: 60 steps of LoRA on all linear layers."""
-    method = "LoRA, all linear layers"
-    return OnBase(method, rate, seed=seed, stories=960, steps=60, held_out=200, base=base, start=start)
+def on_base(base, start, rate, seed=0, steps=60, held_out=200):
+    """A run of this topic: LoRA on all linear layers."""
+    method, stories = "LoRA, all linear layers", 16 * steps
+    return OnBase(
+        method, rate, seed=seed, stories=stories, steps=steps, held_out=held_out, base=base, start=start
+    )
+
+
+SHORT = on_base("three levels", "LoftQ", 5e-3, steps=10, held_out=40)  # quickly made again
 
 
 def adapted_base(setting):
@@ -124,4 +129,5 @@ def settings_of_more_seeds(runs):
 def qlora_runs():
     """Make everything anew: what is stored, as a dict."""
     runs = in_parallel(settings_of_bases(), measure_base)
-    return {"bases": runs + in_parallel(settings_of_more_seeds(runs), measure_base)}
+    runs += in_parallel(settings_of_more_seeds(runs), measure_base)
+    return {"bases": runs, "short": in_parallel([SHORT], measure_base)}
