@@ -621,3 +621,9 @@ def test_pieces_fit_together_where_the_last_is_short_and_odd(monkeypatch):
 def test_levels_that_stand_still_or_fall_are_refused(levels):
     with pytest.raises(ValueError, match="levels must rise"):
         quantize(torch.ones(64), torch.tensor(levels))
+
+
+def test_256_levels_are_the_most_that_a_byte_can_name():
+    quantize(torch.ones(64), torch.linspace(-1, 1, 256))
+    with pytest.raises(ValueError, match="256 at most"):
+        quantize(torch.ones(64), torch.linspace(-1, 1, 257))
