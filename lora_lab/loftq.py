@@ -8,7 +8,7 @@ from lora_lab.low_rank import truncate_svd
 from lora_lab.merging import adapted_weights, check_writable
 from lora_lab.quantization import NF4, dequantize, quantize
 from lora_lab.quantized_layers import check_quantizable, quantize_gpt2
-from lora_lab.variants import start_at
+from lora_lab.variants import check_at_start, start_at
 
 
 def loftq(W, rank, levels=NF4, rounds=5):
@@ -31,9 +31,10 @@ def use_loftq(model, levels=NF4, rounds=5):
     """Start the LoRA of `model`, a GPT-2, as `loftq` says, put its dense layers in 4 bits, and return
     `model`, changed in place. What is learned belongs to that base, which is not the rounded original.
 
-    Raises, with nothing changed, what `adapted_weights`, `loftq` and `quantize_gpt2` raise, and ValueError
+    Raises, with nothing changed, what `check_at_start`, `loftq` and `quantize_gpt2` raise, and ValueError
     for weights that are in 4 bits already: what rounding took from them is not known.
     """
+    check_at_start(model)
     check_writable(model)
     check_quantizable(model, levels)
     for W0, layer in adapted_weights(model):

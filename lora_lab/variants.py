@@ -5,7 +5,7 @@ values of W0 (Meng et al., 2404.02948). LoRA+: a larger rate for B (Hayou et al.
 long each row of the weight is apart from where it points (Liu et al., 2402.09353).
 
 Each `use_...` changes a model with LoRA, whose updates are still zero, and returns it: rsLoRA comes before
-PiSSA. Raises what `adapted_weights` raises.
+PiSSA or DoRA. Raises, with nothing changed, what `check_at_start` raises.
 """
 
 import math
@@ -39,11 +39,24 @@ class DoRALayer(LoRALayer):
 
     def delta_W(self):
         v = self.W0 + super().delta_W()
-        return (self.m / v.norm(dim=1).detach())[:, None] * v - self.W0
+        length = v.norm(dim=1).detach().clamp(min=1e-12)  # a row of zeros has no direction
+        return (self.m / length)[:, None] * v - self.W0
+
+
+def check_at_start(model):
+    """Raise unless LoRA in `model` is as it starts: ValueError if it has learned something, or starts in
+    another way already; and what `adapted_weights` raises.
+    """
+    layers = [layer for _, layer in adapted_weights(model)]
+    if not all((layer.B == 0).all() and not isinstance(layer, DoRALayer) for layer in layers):
+        raise ValueError(
+            "LoRA is not at its start here: change its scale, then how it starts, once and before training"
+        )
 
 
 def use_rslora(model):
     """Scale every update of `model` by alpha / sqrt(r) instead of alpha / r."""
+    check_at_start(model)
     for _, layer in adapted_weights(model):
         layer.scale = layer.alpha / math.sqrt(layer.rank)
     return model
@@ -55,8 +68,9 @@ def use_pissa(model):
     frozen: W_res + (alpha / r) B A = W0.
 
     The frozen weights change, so LoRA cannot be taken out. What `save_adapter` writes fits W0: the difference
-    to the start, which has rank 2 r. ValueError, with nothing changed, for weights in 4 bits.
+    to the start, which has rank 2 r. ValueError, with nothing changed, for weights in 4 bits, too.
     """
+    check_at_start(model)
     check_writable(model)
     for W0, layer in adapted_weights(model):
         U, s, Vt = torch.linalg.svd(W0, full_matrices=False)
@@ -67,6 +81,7 @@ def use_pissa(model):
 @torch.no_grad()
 def use_random_directions(model):
     """The control of `use_pissa`: the same singular values, with vectors drawn at random."""
+    check_at_start(model)
     check_writable(model)
     for W0, layer in adapted_weights(model):
         s = torch.linalg.svdvals(W0)[: layer.rank]
@@ -80,14 +95,13 @@ def use_dora(model):
     """Put a DoRALayer in the place of every LoRALayer of `model`. It keeps a copy of W0, so what loads or
     rounds the frozen weights comes before.
     """
+    check_at_start(model)
     W0_of = {layer: W0 for W0, layer in adapted_weights(model)}
 
     def with_lengths(layer):
         dora = DoRALayer(W0_of[layer], layer.rank, layer.alpha, layer.dropout.p).to(layer.A)
         dora.load_state_dict(layer.state_dict(), strict=False)  # its A and B; the lengths m are W0's
         dora.scale = layer.scale
-        if hasattr(layer, "start"):
-            dora.start = layer.start
         return dora.train(layer.training)
 
     return replace_modules(model, W0_of.__contains__, with_lengths)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from lora_lab.gpt2 import apply_lora_to_gpt2, random_gpt2
+from lora_lab.loftq import use_loftq
 from lora_lab.lora import LinearWithLoRA
 from lora_lab.merging import adapted_weights, merge, unmerge
 from lora_lab.quantized_layers import quantize_gpt2
@@ -77,6 +78,16 @@ def test_without_lora_or_merged_there_is_nothing_to_change():
             change(random_gpt2())
         with pytest.raises(RuntimeError, match="merged"):
             change(merge(adapted_gpt2()))
+
+
+@pytest.mark.parametrize("change", [use_rslora, use_pissa, use_random_directions, use_dora, use_loftq])
+@pytest.mark.parametrize("first", [give_B_numbers, use_pissa, use_dora])
+def test_what_is_not_at_its_start_any_more_is_refused_and_nothing_changes(first, change):
+    model = first(adapted_gpt2())
+    before = logits(model)
+    with pytest.raises(ValueError, match="not at its start here: change its scale, then how it starts, once"):
+        change(model)
+    assert torch.equal(logits(model), before)
 
 
 # rsLoRA
@@ -209,6 +220,14 @@ def test_m_alone_changes_lengths_and_not_directions():
     with torch.no_grad():
         layer.m.copy_(torch.tensor([10.0, 1.0]))
     torch.testing.assert_close(layer.delta_W(), torch.tensor([[3.0, 4.0], [0.0, -1.0]]))
+
+
+def test_a_row_of_zeros_stays_one_and_is_a_number():
+    layer = DoRALayer(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), 1, 1)
+    assert not layer.delta_W().any()
+    with torch.no_grad():
+        layer.B.fill_(1.0)
+    assert torch.isfinite(layer.delta_W()).all() and not layer.delta_W()[1].any()
 
 
 def test_dora_merges_and_unmerges():

@@ -88,8 +88,6 @@ def update_of(layer, rslora):
     m = layer.m.detach() if isinstance(layer, DoRALayer) else None
     alpha = layer.alpha if type(layer.alpha) is int else float(layer.alpha)  # what JSON can write
     if hasattr(layer, "start"):
-        if m is not None:
-            raise ValueError("a DoRALayer that use_pissa has changed cannot be saved: PEFT has no such thing")
         B0, A0 = (part.to(A) for part in layer.start)
         A, B, alpha = torch.cat([A, A0]), torch.cat([B, -B0], dim=1), alpha_for(2, alpha, rslora)
         check_rank(len(A), len(B), A.shape[1])
@@ -127,10 +125,10 @@ def put_updates(model, updates, rslora, dropout):
         remove_lora_from_gpt2(model)
         with torch.random.fork_rng(devices=[]):
             apply_lora(model, targets, {name: update.kind for name, update in updates.items()}, dropout)
-            if dora:
-                use_dora(model)
             if rslora:
                 use_rslora(model)
+            if dora:
+                use_dora(model)
     for name, layer in lora_layers(model).items():
         layer.A.copy_(updates[name].A)
         layer.B.copy_(updates[name].B)
