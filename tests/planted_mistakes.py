@@ -12,6 +12,28 @@ ALSO_RIGHT = {
         "    layer.lora.A.data.copy_(Vt[:rank])\n"
         "    return layer"
     ],
+    "check_joined": [  # in place, in a layer of its own
+        "def joined(first, second):\n"
+        "    rank = first.rank + second.rank\n"
+        "    both = LoRALayer(first.A.shape[1], first.B.shape[0], rank, alpha=rank)\n"
+        "    with torch.no_grad():\n"
+        "        for layer, ranks in ((first, slice(first.rank)), (second, slice(first.rank, None))):\n"
+        "            both.A[ranks] = layer.A\n"
+        "            both.B[:, ranks] = layer.B.mul_(layer.scale)\n"
+        "    return both"
+    ],
+    "check_codes_moved": [  # the weight it was given is overwritten
+        "def codes_moved(W, update):\n"
+        "    codes, absmax = quantize(W)\n"
+        "    W.copy_(dequantize(codes, absmax).view(W.shape)).add_(update)\n"
+        "    return float((quantize(W)[0] != codes).numpy().mean())"
+    ],
+    "check_other_keys": ["def other_keys(k):\n    keys = k.numpy()\n    return keys + keys.max() + 1"],
+    "check_pack_four": [
+        "import numpy as np\ndef pack_four(codes):\n"
+        "    pairs = codes.numpy().reshape(-1, 4) * np.array([64, 16, 4, 1], dtype=np.uint8)\n"
+        "    return pairs.sum(axis=1, dtype=np.uint8)"
+    ],
     "check_invisible": ["def invisible(x):\n    return (3 * x + 10).float()"],
     "check_fused_update": [
         "import numpy as np\ndef fused_update(q, k, v):\n    return np.concatenate([q.T.numpy(), k.T.numpy(), v.T.numpy()], axis=1)"
@@ -301,6 +323,14 @@ PLANTED = {
     # lesson 05
     "check_the_other_way_round": [
         (
+            "def the_other_way_round(x, W0, A, B, alpha):\n    return x @ W0.T + x @ (A @ B) * alpha / len(B)",
+            "let x meet A first",
+        ),
+        (
+            "def the_other_way_round(x, W0, A, B, alpha):\n    return x @ (W0.T + A @ B * alpha / len(B))",
+            "let x meet A first",
+        ),
+        (
             "def the_other_way_round(x, W0, A, B, alpha):\n    return x @ W0.T + x @ A @ B * alpha",
             "alpha alone",
         ),
@@ -400,6 +430,14 @@ PLANTED = {
         ),
     ],
     "check_joined": [
+        (
+            "def joined(first, second):\n"
+            "    U, s, Vt = torch.linalg.svd(first.delta_W() + second.delta_W())\n"
+            "    both = LoRALayer(9, 6, 3, 3)\n"
+            "    both.B.data, both.A.data = (U[:, :3] * s[:3]).detach(), Vt[:3].detach()\n"
+            "    return both",
+            "was built on the way",
+        ),
         (
             "def joined(first, second):\n"
             "    both = LoRALayer(9, 6, 3, 12)\n"

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from lora_lab.checks import attempt, checker
+from lora_lab.checks import attempt, attempt_watched, checker
 from lora_lab.lora import LinearWithLoRA
 from lora_lab.low_rank import low_rank_approximation
 
@@ -14,7 +14,7 @@ def check_the_other_way_round(the_other_way_round):
     draw = torch.Generator().manual_seed(51)
     x, W0 = torch.randn(7, 5, generator=draw), torch.randn(3, 5, generator=draw)
     A, B = torch.randn(5, 2, generator=draw), torch.randn(2, 3, generator=draw)
-    answer = attempt(the_other_way_round, x, W0, A, B, 6.0)
+    answer, made = attempt_watched(the_other_way_round, x, W0, A, B, 6.0)
     base, update = x @ W0.T, x @ A @ B
     if answer.shape != base.shape:
         return f"for x (7, 5) and W0 (3, 5) the output must be (7, 3), yours is {tuple(answer.shape)}"
@@ -30,6 +30,8 @@ def check_the_other_way_round(the_other_way_round):
             return hint
     if not torch.allclose(answer, base + update * 3, atol=1e-5):
         return "the output is not W0 x + (alpha / r) x A B; which of the three is to be transposed?"
+    if made & {(5, 3), (3, 5)}:
+        return "the output is right, but A B has the size of W0: let x meet A first"
 
 
 @checker

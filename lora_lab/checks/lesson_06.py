@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lora_lab.checks import attempt, checker
+from lora_lab.checks import attempt, attempt_watched, checker
 from lora_lab.lora import LoRALayer
 
 
@@ -31,7 +31,7 @@ def check_joined(joined):
     first, second = LoRALayer(9, 6, 2, 8), LoRALayer(9, 6, 1, 3)
     for layer in (first, second):
         nn.init.normal_(layer.B)
-    both = attempt(joined, *copy.deepcopy((first, second)))
+    both, made = attempt_watched(joined, *copy.deepcopy((first, second)))
     if not isinstance(both, LoRALayer):
         return f"a LoRALayer is wanted, you return {type(both).__name__}"
     found, wanted = both.delta_W(), first.delta_W() + second.delta_W()
@@ -45,6 +45,8 @@ def check_joined(joined):
         return f"the sum is right, but the new layer multiplies by its own scale, {both.scale:g}"
     if not torch.allclose(found, wanted, atol=1e-5):
         return "the update is not the sum of the two: which rows and columns belong together?"
+    if made & {(6, 9), (9, 6)}:
+        return "the update is right, but a matrix of the size of the weight was built on the way"
 
 
 @checker
