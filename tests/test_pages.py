@@ -109,6 +109,27 @@ def test_a_page_without_the_pictures_shows_words(tmp_path):
     assert notebook.cells[0].outputs[0].data == {"text/plain": "A slider over slope"}
 
 
+def test_sliders_are_drawn_anew_if_their_lesson_or_what_draws_them_has_changed(tmp_path, monkeypatch):
+    files = (
+        "02.ipynb",
+        "lora_lab/drawing/charts.py",
+        "lora_lab/runs/data/facts.json",
+        "lora_lab/pages/site.py",
+    )
+    lesson, charts, runs, site_file = (tmp_path / file for file in files)
+    monkeypatch.setattr(sliders, "ROOT", tmp_path)
+    for path in (lesson, charts, runs, site_file):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("first")
+    seen = {sliders.sources_hash(lesson)}
+    for number, path in enumerate((lesson, charts, runs), 2):
+        path.write_text("then")
+        seen.add(sliders.sources_hash(lesson))
+        assert len(seen) == number, path
+    site_file.write_text("then")  # another page draws no slider
+    assert sliders.sources_hash(lesson) in seen
+
+
 # The site
 
 
