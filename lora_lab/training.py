@@ -29,6 +29,8 @@ def fit(model, ids, labels, steps, rate, batch_size=16, warmup=0, weight_decay=0
         raise ValueError(
             "no parameter of this model asks for a gradient: everything is frozen, nothing can be learned"
         )
+    if len(labels) != len(ids):
+        raise ValueError(f"each row of ids needs its row of labels, got {len(ids)} and {len(labels)}")
     if min(steps, every) < 1 or rate <= 0 or not 1 <= batch_size <= len(ids):
         raise ValueError(
             f"steps, every and rate must be positive and batch_size from 1 to {len(ids)}, got {steps}, "
@@ -48,7 +50,7 @@ def fit(model, ids, labels, steps, rate, batch_size=16, warmup=0, weight_decay=0
             loss = model(ids[rows].to(device), labels=labels[rows].to(device)).loss
             if not torch.isfinite(loss):
                 advice = f"try a rate well below {rate:g}, or a warm-up"
-                if (labels[rows] == IGNORED).all():
+                if (labels[rows][:, 1:] == IGNORED).all():  # no token predicts the first
                     advice = "its batch has no labels"
                 raise FloatingPointError(f"the loss is {loss.item()} at step {step}: {advice}")
             optimizer.zero_grad()

@@ -39,7 +39,8 @@ class DoRALayer(LoRALayer):
 
     def delta_W(self):
         v = self.W0 + super().delta_W()
-        length = v.norm(dim=1).detach().clamp(min=1e-12)  # a row of zeros has no direction
+        length = v.norm(dim=1).detach()
+        length = length.masked_fill(length == 0, 1)  # a row of zeros has no direction
         return (self.m / length)[:, None] * v - self.W0
 
 
@@ -68,7 +69,8 @@ def use_pissa(model):
     frozen: W_res + (alpha / r) B A = W0.
 
     The frozen weights change, so LoRA cannot be taken out. What `save_adapter` writes fits W0: the difference
-    to the start, which has rank 2 r. ValueError, with nothing changed, for weights in 4 bits, too.
+    to the start, which has rank 2 r. It needs a model in float32: torch has no SVD in half precision.
+    ValueError, with nothing changed, for weights in 4 bits, too.
     """
     check_at_start(model)
     check_writable(model)
@@ -80,7 +82,7 @@ def use_pissa(model):
 
 @torch.no_grad()
 def use_random_directions(model):
-    """The control of `use_pissa`: the same singular values, with vectors drawn at random."""
+    """The control of `use_pissa`: the same singular values, with vectors drawn at random. In float32, too."""
     check_at_start(model)
     check_writable(model)
     for W0, layer in adapted_weights(model):

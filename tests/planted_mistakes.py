@@ -12,6 +12,12 @@ ALSO_RIGHT = {
         "    layer.lora.A.data.copy_(Vt[:rank])\n"
         "    return layer"
     ],
+    "check_the_other_way_round": [
+        "def the_other_way_round(x, W0, A, B, alpha):\n"
+        "    base = nn.Linear(W0.shape[1], len(W0), bias=False).requires_grad_(False)\n"
+        "    base.weight.copy_(W0.detach().float())\n"
+        "    return torch.einsum('nr,ro->no', x @ A, B) * alpha / len(B) + base(x)"
+    ],
     "check_joined": [  # in place, in a layer of its own
         "def joined(first, second):\n"
         "    rank = first.rank + second.rank\n"
@@ -322,6 +328,11 @@ PLANTED = {
     ],
     # lesson 05
     "check_the_other_way_round": [
+        (
+            "def the_other_way_round(x, W0, A, B, alpha):\n"
+            "    return x @ W0.T + x @ torch.einsum('ir,ro->io', A, B) * alpha / len(B)",
+            "let x meet A first",
+        ),
         (
             "def the_other_way_round(x, W0, A, B, alpha):\n    return x @ W0.T + x @ (A @ B) * alpha / len(B)",
             "let x meet A first",

@@ -177,6 +177,8 @@ def test_runs_of_several_kinds_are_not_mixed():
     with pytest.raises(ValueError, match="differ in more than rate and seed"):
         at_best(mixed)
     assert at_best(mixed, rank=8) == mixed[1:]
+    with pytest.raises(ValueError, match=r"no run has .*3"):
+        at_best(mixed, rank=3)
 
 
 def test_the_share_of_the_way_is_measured_on_the_task_of_the_run():

@@ -104,8 +104,14 @@ def test_the_rate_rises_during_the_warm_up():
 
 def test_a_batch_without_labels_is_not_blamed_on_the_rate(model, data):
     ids, labels = data[0][:8], torch.full_like(data[1][:8], IGNORED)
+    labels[:, 0] = 5  # no label: no token comes before it
     with pytest.raises(FloatingPointError, match="the loss is nan at step 1: its batch has no labels"):
         fit(model, ids, labels, steps=1, rate=1e-3, batch_size=4)
+
+
+def test_labels_of_other_rows_are_refused(model, data):
+    with pytest.raises(ValueError, match="each row of ids needs its row of labels, got 7 and 8"):
+        fit(model, data[0][:7], data[1][:8], steps=1, rate=1e-3, batch_size=4)
 
 
 def test_a_model_without_anything_trainable_is_refused(model, data):
@@ -153,7 +159,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_step_before_it_moves_anything(
 
     model = Breaks()
     with pytest.raises(FloatingPointError, match=rf"the loss is {value} at step 3: try a rate .* below 0\.1"):
-        fit(model, torch.zeros(1, 1), torch.zeros(1, 1), steps=5, rate=0.1, batch_size=1)
+        fit(model, torch.zeros(1, 2), torch.zeros(1, 2), steps=5, rate=0.1, batch_size=1)
     assert model.w.item() == pytest.approx(-0.2, rel=1e-4)  # two steps
 
 

@@ -223,7 +223,7 @@ def test_m_alone_changes_lengths_and_not_directions():
 
 
 def test_a_row_of_zeros_stays_one_and_is_a_number():
-    layer = DoRALayer(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), 1, 1)
+    layer = DoRALayer(torch.tensor([[3.0, 4.0], [0.0, 0.0]]).half(), 1, 1).half()
     assert not layer.delta_W().any()
     with torch.no_grad():
         layer.B.fill_(1.0)

@@ -57,17 +57,17 @@ def attempt(function, *arguments):
 
 
 def attempt_watched(function, *arguments):
-    """(`attempt`, the set of shapes of all tensors that torch has computed meanwhile, views left out)."""
-    import torch  # the first lessons do without
-    from torch.overrides import TorchFunctionMode
+    """(`attempt`, the set of shapes of all matrix products that torch has computed meanwhile)."""
+    from torch import ops  # the first lessons do without torch
+    from torch.utils._python_dispatch import TorchDispatchMode
 
-    shapes = set()
+    products, shapes = (ops.aten.mm, ops.aten.addmm, ops.aten.bmm), set()
 
-    class Watch(TorchFunctionMode):
-        def __torch_function__(self, function, types, arguments=(), options=None):
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, arguments=(), options=None):
             result = function(*arguments, **(options or {}))
-            if isinstance(result, torch.Tensor) and result._base is None:
-                shapes.add(tuple(result.shape))
+            if function.overloadpacket in products:
+                shapes.add(tuple(result.shape[-2:]))
             return result
 
     with Watch():

@@ -46,7 +46,7 @@ def check_joined(joined):
     if not torch.allclose(found, wanted, atol=1e-5):
         return "the update is not the sum of the two: which rows and columns belong together?"
     if made & {(6, 9), (9, 6)}:
-        return "the update is right, but a matrix of the size of the weight was built on the way"
+        return "the update is right, but B A, as large as the weight, was built on the way"
 
 
 @checker

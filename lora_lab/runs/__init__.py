@@ -47,11 +47,13 @@ def lowest(runs, loss="pirate"):
 def at_best(runs, **wanted):
     """Of `runs` with the `wanted` values, those at the best rate, one for each seed: of the rates that were
     run with most seeds, the one with the lowest mean loss "chosen". ValueError if two runs of a rate have the
-    same seed.
+    same seed, or if there is none.
     """
     by_rate = {}
     for run in runs_of(runs, **wanted):
         by_rate.setdefault(run["rate"], []).append(run)
+    if not by_rate:
+        raise ValueError(f"no run has {wanted}")
     if any(len({run["seed"] for run in of_rate}) < len(of_rate) for of_rate in by_rate.values()):
         raise ValueError("runs differ in more than rate and seed: say which are wanted, such as rank=8")
     most = max(map(len, by_rate.values()))
@@ -60,8 +62,8 @@ def at_best(runs, **wanted):
 
 
 def share_of_way(stored, run):
-    """How far `run` went from the base's loss on its task to the floor, as a share: what is `stored` of a
-    topic has both, as "base" and "floor". Measured on the stories that are reported.
+    """How far `run` went from the base's loss on its task to the floor, as a share: what is `stored` of
+    fine_tuning or facts has both, as "base" and "floor". Measured on the stories that are reported.
     """
     base, floor = stored["base"][run["task"]], stored["floor"]
     return (base - run[run["task"]]) / (base - floor)
