@@ -42,7 +42,7 @@ figures: .venv/ready        ## draw the diagrams in images/ again
 model: .venv/ready          ## train the pretrained model that ships anew, in some minutes
 	$(BIN)/python -m lora_lab.story_gpt2.pretraining
 
-runs: .venv/ready           ## make the stored runs of lessons 10 to 12 again, and say how long each lesson's took
+runs: .venv/ready           ## make the stored runs of lessons 10 to 12 and 14 again, and say how long each topic's took
 	$(BIN)/python -m lora_lab.runs
 
 bench: .venv/ready          ## measure layers, steps of training, moves of a slider, lessons and tests, for docs/speed.md

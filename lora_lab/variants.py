@@ -1,4 +1,4 @@
-"""Four proposals to change LoRA, each a line or two of `LoRALayer`. Lesson 12 builds and measures them.
+"""Four proposals to change LoRA, in a few lines each. Lesson 12 builds and measures them.
 
 rsLoRA: the scale alpha / sqrt(r) (Kalajdzievski, arXiv 2312.03732). PiSSA: start from the largest singular
 values of W0 (Meng et al., 2404.02948). LoRA+: a larger rate for B (Hayou et al., 2402.12354). DoRA: learn how

@@ -8,6 +8,7 @@ anywhere, are no error to some versions of Pillow.
 import io
 import os
 import struct
+import sys
 import time
 import tracemalloc
 import warnings
@@ -207,11 +208,13 @@ def refused(use, *arguments, kind):
 
 def test_what_is_no_file_is_refused_by_name_and_a_wrong_suffix_is_no_hindrance(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    os.mkfifo("pipe.png")
-    os.symlink("nowhere", "dangling.png")
-    os.symlink("circle.png", "circle.png")
     os.mkdir("folder.png")
-    names = ["missing.png", "pipe.png", "dangling.png", "circle.png", "folder.png", "a" * 300, "x/y.png"]
+    names = ["missing.png", "folder.png", "a" * 300, "x/y.png"]
+    if sys.platform != "win32":  # which has no pipes in folders, and asks for a right to make links
+        os.mkfifo("pipe.png")
+        os.symlink("nowhere", "dangling.png")
+        os.symlink("circle.png", "circle.png")
+        names += ["pipe.png", "dangling.png", "circle.png"]
     for name in names:
         assert_a_sentence(refused(load_picture, name, kind=FileNotFoundError), name)
     refused(load_picture, "a\0b.png", kind=FileNotFoundError)
