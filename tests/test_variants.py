@@ -44,6 +44,17 @@ def give_B_numbers(model):
     return model
 
 
+def B_of(number):
+    """A change of a model that fills all B with `number`."""
+
+    def change(model):
+        for _, layer in adapted_weights(model):
+            nn.init.constant_(layer.B, number)
+        return model
+
+    return change
+
+
 def linear_in_peft(**options):
     """A Linear 20 -> 12 in PEFT, its LoRA layer, and a copy of its weight."""
     torch.manual_seed(1)
@@ -81,7 +92,7 @@ def test_without_lora_or_merged_there_is_nothing_to_change():
 
 
 @pytest.mark.parametrize("change", [use_rslora, use_pissa, use_random_directions, use_dora, use_loftq])
-@pytest.mark.parametrize("first", [give_B_numbers, use_pissa, use_dora])
+@pytest.mark.parametrize("first", [B_of(-0.1), B_of(0.1), use_pissa, use_dora])
 def test_what_is_not_at_its_start_any_more_is_refused_and_nothing_changes(first, change):
     model = first(adapted_gpt2())
     before = logits(model)
