@@ -3,7 +3,8 @@
 import math
 from itertools import pairwise
 
-from lora_lab.runs import at_best, read_runs, runs_of
+from lora_lab.gpt2 import load_gpt2
+from lora_lab.runs import at_best, choosing, read_runs, runs_of
 from lora_lab.runs.choosing import (
     ALPHAS,
     PLACES,
@@ -96,3 +97,15 @@ def test_the_places_have_one_budget():
     assert len(counts) == len(PLACES) and set(counts.values()) == {4 * 5120}
     assert {run["trainable"] for run in STORED["pirate places"]} == {4 * 5120}
     assert {run["trainable"] for run in of(FACTS["sweeps"], LORA, 2)} == {4 * 4608}
+
+
+def test_what_is_measured_at_one_rate(monkeypatch):
+    monkeypatch.setattr(choosing, "train_run", lambda setting: (load_gpt2(), {"asked": setting}))
+    monkeypatch.setattr(choosing, "evaluate", lambda model, ids, labels: len(ids) + 0.123456)
+    monkeypatch.setattr(choosing, "held_out_loss", lambda model, kind, n: (kind, n))
+    monkeypatch.setattr(choosing, "row_changes", lambda model, base: "turned")
+    setting = settings_at_one_rate()["turns"][0]
+    expected = {"asked": setting, "train": choosing.FEW + 0.12346}
+    expected |= {kind: (kind, setting.held_out) for kind in ("pirate", "plain")}
+    assert choosing.measure_at_one_rate(setting) == expected
+    assert choosing.measure_at_one_rate(setting, turns=True) == expected | {"changes": "turned"}
