@@ -66,7 +66,8 @@ pages-test: .venv/pages     ## build site and decks, and test what was built
 	$(BIN)/pytest -n 0 tests/built_pages.py
 
 browser-test: .venv/pages   ## run every lesson in JupyterLab in a browser, and look at site and decks in it, too
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 0 -r fEs tests/browser_lessons.py tests/built_pages.py
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 0 -r fEs tests/browser_lessons.py
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 0 -r fEs tests/built_pages.py
 
 mutants: .venv/ready        ## change package and lessons in one place after another, and see whether the tests notice (hours)
 	$(BIN)/pip install --quiet $(PIP_FLAGS) cosmic-ray==8.7.0
